@@ -1,0 +1,6 @@
+
+// Everything is there: begin.
+draw();
+poll();
+listen();
+setInterval(draw, 250);
