@@ -1,0 +1,101 @@
+//! `geolocation`: how far from the truth a pixel is placed, how often the truth lies in the ellipse, and
+//! what a fix costs.
+//!
+//! * errors: random geometries (40 to 150 m above ground, 12 to 90 degrees down, any heading, fields of
+//!   view of 25 to 50 degrees, the whole picture) with inputs that err as the defaults say, over flat
+//!   ground and over a real SRTM tile, by depression; and straight ahead from 100 m;
+//! * cost: µs per fix with its error, per place without, per projection, and per footprint.
+//!
+//! | variable | what | default |
+//! |---|---|---|
+//! | `VIGIL_BENCH_TRIALS` | geometries per table | 20000 |
+//! | `VIGIL_DATA` | where `dem/N44W072.hgt` is | `../shared/data` |
+
+#![allow(clippy::unwrap_used)] // A harness that cannot go on should stop.
+
+#[path = "../tests/it/support/trials.rs"]
+#[allow(dead_code)]
+mod trials;
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use trials::{PIXEL_SIGMA, Site, Trial, Trials, table};
+use vigil::geo::{Camera, DEFAULT_CACHE_BYTES, LatLon, Loading, Terrain};
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v}")))
+}
+
+/// µs of one call: the median over the geometries of the best of three.
+fn cost(name: &str, poses: usize, mut call: impl FnMut(usize)) {
+    let mut times: Vec<f64> = (0..poses)
+        .map(|i| {
+            (0..3)
+                .map(|_| {
+                    let begin = Instant::now();
+                    call(i);
+                    begin.elapsed().as_secs_f64() * 1e6
+                })
+                .fold(f64::INFINITY, f64::min)
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("  {name:<28} p50 {:7.2}  p99 {:7.2} µs", times[poses / 2], times[poses * 99 / 100]);
+}
+
+fn costs(name: &str, site: &Site) {
+    println!("{name}: cost");
+    let mut trials = Trials::new(9, site.clone());
+    let locator = trials.locator(Camera::new([640, 512]));
+    let drawn: Vec<_> = std::iter::repeat_with(|| trials.pose())
+        .filter_map(|(pose, pixel)| {
+            let place = locator.locate(&pose, pixel, PIXEL_SIGMA).ok()?.position;
+            Some((pose, pixel, place))
+        })
+        .take(1000)
+        .collect();
+    cost("fix with its error", drawn.len(), |i| {
+        let (pose, pixel, _) = &drawn[i];
+        black_box(locator.locate(pose, *pixel, PIXEL_SIGMA).ok());
+    });
+    let views: Vec<_> = drawn.iter().map(|(pose, ..)| locator.view(pose).unwrap()).collect();
+    cost("the same, frame prepared", drawn.len(), |i| {
+        black_box(views[i].locate(drawn[i].1, PIXEL_SIGMA).ok());
+    });
+    cost("place without its error", drawn.len(), |i| {
+        black_box(views[i].place(drawn[i].1).ok());
+    });
+    cost("ground to pixel, and seen", drawn.len(), |i| {
+        black_box(views[i].seen(&drawn[i].2));
+    });
+    cost("footprint", drawn.len(), |i| {
+        black_box(views[i].footprint().ok());
+    });
+}
+
+fn main() {
+    let count = number("VIGIL_BENCH_TRIALS", 20_000);
+    let middle = LatLon::from_degrees(44.5, -71.5).unwrap();
+    let mut sites =
+        vec![("flat ground".to_owned(), Site::Flat(LatLon::from_degrees(30.25, 120.15).unwrap(), 20.0))];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let data = std::env::var_os("VIGIL_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
+    match Terrain::open(&[data.join("dem")], Loading::Now, DEFAULT_CACHE_BYTES) {
+        Ok(terrain) => sites.push(("SRTM N44W072".to_owned(), Site::Terrain(Arc::new(terrain), middle))),
+        Err(e) => println!("left out: {e}"),
+    }
+    for (name, site) in &sites {
+        let mut trials = Trials::new(7, site.clone());
+        let drawn: Vec<Trial> = (0..count).map(|_| trials.trial()).collect();
+        println!("{name}: {count} geometries\n{}", table(&drawn));
+        let mut high = Trials::new(8, site.clone());
+        high.above_ground_m = (100.0, 100.0001);
+        high.depression_deg = (45.0, 90.0);
+        let drawn: Vec<Trial> = (0..count).map(|_| high.trial()).collect();
+        println!("{name}, 100 m above ground, 45 to 90° down\n{}", table(&drawn));
+        costs(name, site);
+    }
+}
