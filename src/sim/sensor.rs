@@ -1,8 +1,9 @@
 //! From temperatures to the picture that leaves the camera: air, lens, detector, gain.
 //!
-//! What is modelled is what a detector of people stumbles over: the veil of air and rain, the lens's
-//! spread, noise of pixels, columns and rows, the creep between two flat-field corrections and the
-//! picture that is held during one, and an automatic gain that follows what is in view.
+//! What is modelled is what a detector of people stumbles over: the veil of air and rain, drops that fall
+//! past the lens and drops that stay on it, the lens's spread, noise of pixels, columns and rows, the creep
+//! between two flat-field corrections and the picture that is held during one, and an automatic gain that
+//! follows what is in view.
 
 use std::sync::Arc;
 
@@ -31,8 +32,27 @@ const DETAIL: f32 = 0.45;
 /// What a wet kilometre takes away: dB/km in the far infrared at 1 mm/h, times rain to the 0.63
 /// (ITU-R P.1817, after Carbonneau), as a natural logarithm's factor per metre.
 const RAIN_PER_M: f32 = 1.076 * 0.2303 / 1000.0;
+/// Streaks in a picture of 640x512 for each millimetre an hour, and the share of them that are close to the
+/// lens: broad and out of focus.
+const STREAKS_A_MM: f64 = 6.0;
+const CLOSE_STREAKS: f64 = 0.2;
+/// Drops that hit the lens in a second for each millimetre an hour, and for how long they stay, in seconds.
+const LENS_DROPS_A_MM: f64 = 0.03;
+const LENS_DROP_S: (f64, f64) = (2.0, 12.0);
+/// Most drops on the lens.
+const MOST_LENS_DROPS: usize = 40;
+/// How much of the picture a drop in its middle hides.
+const LENS_DROP_HIDES: f32 = 0.6;
 /// Clear humid air between 8 and 14 µm, per metre.
 const AIR_PER_M: f32 = 0.25 / 1000.0;
+
+/// A drop on the lens, far out of focus: a soft disc in which the picture fades to the drop's warmth.
+#[derive(Clone, Copy, Debug)]
+struct LensDrop {
+    at: [f32; 2],
+    radius: f32,
+    until_s: f64,
+}
 
 /// A camera with its state.
 #[derive(Debug)]
@@ -43,6 +63,7 @@ pub(super) struct Sensor {
     rain: f32,
     dice: Dice,
     drops: Dice,
+    wetted: Vec<LensDrop>,
     drawn: Arc<[f32]>,
     columns: Vec<f32>,
     pixels: Vec<f32>,
@@ -86,6 +107,7 @@ impl Sensor {
             rain: weather.rain_mm_h as f32,
             dice,
             drops: Dice::new(seed, RAIN),
+            wetted: Vec::new(),
             drawn,
             columns,
             pixels,
@@ -113,6 +135,7 @@ impl Sensor {
         }
         self.air(canvas);
         self.streaks();
+        self.lens_drops(second);
         self.lens();
         self.noise(second);
         let samples = match self.plan.kelvin_per_count {
@@ -143,24 +166,61 @@ impl Sensor {
         }));
     }
 
-    /// Drops near the lens: out of focus, short streaks along the way they fall across the picture.
+    /// Falling drops: short streaks along the way they fall across the picture, broad where they are close.
     fn streaks(&mut self) {
         if self.rain <= 0.0 {
             return;
         }
         let [w, h] = self.size;
         let area = (w * h) as f64 / (640.0 * 512.0);
-        let n = self.drops.about(f64::from(self.rain) * 3.0 * area).min(2000);
+        let n = self.drops.about(f64::from(self.rain) * STREAKS_A_MM * area).min(2000);
         for _ in 0..n {
             let d = &mut self.drops;
+            let close = d.chance(CLOSE_STREAKS);
             let (mut x, mut y) = (d.between32(0.0, w as f32), d.between32(0.0, h as f32));
             let (length, turn) = (d.between32(6.0, 28.0), 1.35 + 0.12 * d.normal() as f32);
             let strength = d.between32(-0.45, 0.25);
+            let (length, half) = if close { (length * 2.5, 1) } else { (length, 0) };
             let (dy, dx) = turn.sin_cos();
             for _ in 0..length as usize {
                 (x, y) = (x + dx, y + dy);
-                if x >= 0.0 && y >= 0.0 && (x as usize) < w && (y as usize) < h {
-                    self.work[y as usize * w + x as usize] += strength;
+                if x < 0.0 || y < 0.0 || y as usize >= h {
+                    continue;
+                }
+                let (x, row) = (x as usize, y as usize * w);
+                for x in x.saturating_sub(half)..(x + half + 1).min(w) {
+                    self.work[row + x] += strength;
+                }
+            }
+        }
+    }
+
+    /// Drops come onto the lens and run off it.
+    fn lens_drops(&mut self, second: f64) {
+        let [w, h] = self.size;
+        self.wetted.retain(|d| d.until_s > second);
+        let since = (second - self.last_s).clamp(0.0, 10.0);
+        let n = self.drops.about(f64::from(self.rain) * LENS_DROPS_A_MM * since);
+        for _ in 0..n.min(MOST_LENS_DROPS.saturating_sub(self.wetted.len())) {
+            let d = &mut self.drops;
+            let at = [d.between32(0.0, w as f32), d.between32(0.0, h as f32)];
+            let radius = d.between32(0.012, 0.05) * w as f32;
+            self.wetted.push(LensDrop {
+                at,
+                radius,
+                until_s: second + d.between(LENS_DROP_S.0, LENS_DROP_S.1),
+            });
+        }
+        for drop in &self.wetted {
+            let reach = |at: f32, side: usize| {
+                (at - drop.radius).max(0.0) as usize..((at + drop.radius) as usize + 1).min(side)
+            };
+            for y in reach(drop.at[1], h) {
+                for x in reach(drop.at[0], w) {
+                    let off = (x as f32 - drop.at[0]).hypot(y as f32 - drop.at[1]) / drop.radius;
+                    let hides = LENS_DROP_HIDES * (1.0 - off * off).max(0.0);
+                    let t = &mut self.work[y * w + x];
+                    *t += (self.air - *t) * hides;
                 }
             }
         }
