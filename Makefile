@@ -9,7 +9,7 @@ demo: setup build ## a guest is verified, and somebody found from the air, as ev
 	@target/release/vigil demo
 
 test: setup-test ## everything that can be checked on this machine
-	cargo test --no-fail-fast
+	@scripts/test.sh
 
 lint: ## formatting and lints, warnings are errors
 	cargo fmt --check
