@@ -2,8 +2,8 @@
 //!
 //! [`Bus`] owns one thread. A supervised loop makes a new client for every connection (clean
 //! start: the broker's memory of us is never relied on) and feeds it from the outbox. On every
-//! connection, in this order: `state` online, `birth`, every other retained topic, the
-//! subscription to `cmd/#`, then the events.
+//! connection, in this order: the subscription to `cmd/#`, `state` online, `birth`, every other
+//! retained topic, then the events. Whoever hears that a box is online may command it at once.
 //!
 //! An event is deleted from the outbox when its PUBACK says success, and at no other time. What
 //! was in flight when a connection broke is sent again on the next, with `replayed` set. An event

@@ -316,17 +316,18 @@ impl Session<'_> {
                 self.announce.push_back(topic);
             }
         }
-        while self.room() {
-            let Some(topic) = self.announce.pop_front() else { break };
-            if !self.send_retained(topic) {
-                return;
-            }
-        }
+        // Before anything says that the box is online: a command that comes earlier reaches nobody.
         if self.subscribe_at.is_some_and(|at| at <= Instant::now()) {
             if !self.link.subscribe(&self.shared.topics.commands(), true) {
                 return;
             }
             self.subscribe_at = None;
+        }
+        while self.room() {
+            let Some(topic) = self.announce.pop_front() else { break };
+            if !self.send_retained(topic) {
+                return;
+            }
         }
         self.send_replies();
         while self.room() && self.events_out < self.window {

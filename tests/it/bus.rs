@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command as Process, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +30,7 @@ use vigil::outbox::Outbox;
 use crate::support::mosquitto::{Mosquitto, Setup};
 use crate::support::write_secret;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a test's decision may open a door.
 const VALID: Duration = Duration::from_secs(10);
 
@@ -212,13 +213,19 @@ fn speaks(version: MqttVersion) {
     hub.publish(&format!("{base}/cmd/rebirth"), b"{}".to_vec(), false, PATIENCE).unwrap();
     assert_eq!(next(&mut hub, "/birth").1["software"], "test");
     let mut newcomer = listen(&config);
-    let mut found = BTreeSet::new();
-    while let Some(m) = newcomer.recv(Duration::from_millis(500)).unwrap() {
-        if m.retained {
+    let expected = BTreeSet::from(["/birth", "/camera/lobby", "/state"].map(str::to_owned));
+    let (mut found, end) = (BTreeSet::new(), Instant::now() + PATIENCE);
+    // All that is expected, however long it takes; then whatever else there may be.
+    let mut hear = |newcomer: &mut Client, within: Duration| {
+        let heard = newcomer.recv(within).unwrap();
+        if let Some(m) = heard.as_ref().filter(|m| m.retained) {
             found.insert(m.topic.strip_prefix(&base).unwrap().to_owned());
         }
-    }
-    assert_eq!(found, BTreeSet::from(["/birth", "/camera/lobby", "/state"].map(str::to_owned)));
+        (heard.is_some(), found.is_superset(&expected))
+    };
+    while !hear(&mut newcomer, Duration::from_millis(100)).1 && Instant::now() < end {}
+    while hear(&mut newcomer, Duration::from_millis(500)).0 {}
+    assert_eq!(found, expected);
 
     // A clean end is not a loss.
     rig.stop();
@@ -235,6 +242,45 @@ fn mqtt_5_is_spoken() {
 #[test]
 fn mqtt_3_1_1_is_spoken() {
     speaks(MqttVersion::V311);
+}
+
+/// Whoever hears that a box is online may command it at once. A broker handles what comes over one connection
+/// in its order, so the box has to ask for commands before it says so.
+#[test]
+fn commands_are_asked_for_before_anything_is_said() {
+    fn packet(stream: &mut TcpStream) -> u8 {
+        let mut byte = || {
+            let mut one = [0];
+            stream.read_exact(&mut one).unwrap();
+            one[0]
+        };
+        let kind = byte() >> 4;
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let more = byte();
+            length |= usize::from(more & 0x7f) << shift;
+            shift += 7;
+            if more < 0x80 {
+                break;
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).unwrap();
+        kind
+    }
+    for (version, accepted) in
+        [(MqttVersion::V5, &[0x20, 3, 0, 0, 0][..]), (MqttVersion::V311, &[0x20, 2, 0, 0])]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let mut config = MqttConfig::new(BrokerUrl::parse(&url).unwrap());
+        config.version = version;
+        let _rig = Rig::start(config);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(packet(&mut stream), 1, "CONNECT");
+        stream.write_all(accepted).unwrap();
+        assert_eq!(packet(&mut stream), 8, "SUBSCRIBE, and no PUBLISH before it");
+    }
 }
 
 /// An authority, a broker's and a box's certificate, as PEM.
@@ -353,8 +399,10 @@ fn a_refused_event_is_kept_and_does_not_hold_up_the_others() {
     }
     eventually("the decisions pass", || rig.bus().stats().acked == 50);
     eventually("the alarm is tried again", || rig.bus().stats().rejected >= 2);
-    assert_eq!(rig.outbox.stats().depth, 1, "the refused event is kept, and no alarm about it bred others");
-    assert_eq!(rig.bus().stats().parked, 1);
+    // What is acknowledged is deleted a moment later.
+    eventually("the refused event alone is kept, and no alarm about it bred others", || {
+        rig.outbox.stats().depth == 1 && rig.bus().stats().parked == 1
+    });
     std::fs::write(broker.path("acl"), may("")).unwrap();
     broker.signal(Signal::SIGHUP);
     let mut hub = listen(&broker.config());
@@ -410,7 +458,8 @@ fn an_event_larger_than_the_broker_takes_is_kept_and_the_others_pass() {
     }
     eventually("the decisions pass", || rig.bus().stats().acked >= 20);
     eventually("all but one are deleted", || rig.outbox.stats().depth == 1);
-    assert_eq!((rig.bus().stats().connects, rig.bus().stats().parked), (1, 1), "it costs no connection");
+    eventually("it is set aside", || rig.bus().stats().parked == 1);
+    assert_eq!(rig.bus().stats().connects, 1, "it costs no connection");
     rig.stop();
 }
 
@@ -662,14 +711,22 @@ struct Heard {
     deliveries: Arc<Mutex<Vec<Envelope>>>,
     retained_events: usize,
     lost_wills: usize,
+    /// The boot that said since the last connection that it is online.
+    online: Option<String>,
     client: Option<Client>,
     config: MqttConfig,
 }
 
 impl Heard {
     fn new(config: MqttConfig) -> Self {
-        let mut heard =
-            Self { deliveries: Arc::default(), retained_events: 0, lost_wills: 0, client: None, config };
+        let mut heard = Self {
+            deliveries: Arc::default(),
+            retained_events: 0,
+            lost_wills: 0,
+            online: None,
+            client: None,
+            config,
+        };
         heard.connect();
         heard
     }
@@ -677,6 +734,7 @@ impl Heard {
     /// Subscribes; the broker has consented when this returns.
     fn connect(&mut self) {
         let deadline = Instant::now() + PATIENCE;
+        self.online = None;
         loop {
             match Client::observe(&self.config, "hub", &[format!("{}/#", topics().base())]) {
                 Ok(client) => break self.client = Some(client),
@@ -697,6 +755,8 @@ impl Heard {
                 Ok(Some(m)) if m.topic.ends_with("/state") => {
                     let state: Value = serde_json::from_slice(&m.payload).unwrap();
                     self.lost_wills += usize::from(state["reason"] == "lost" && !m.retained);
+                    let boot = state["bootid"].as_str().map(str::to_owned);
+                    self.online = boot.filter(|_| state["state"] == "online" && !m.retained);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return,
@@ -786,6 +846,14 @@ fn chaos(version: MqttVersion, persistence: bool, decisions: usize) {
             _ => {
                 // The box loses its power at a random moment.
                 more(&mut heard, target);
+                // Every other time it surely has a will to leave: it may be killed before it found the
+                // broker.
+                let deadline = Instant::now() + PATIENCE;
+                let boot = promised.lock().unwrap().boots.last().map(Uuid::to_string);
+                while kills % 2 == 0 && heard.online != boot {
+                    assert!(Instant::now() < deadline, "the publisher does not find the broker");
+                    heard.listen(Duration::from_millis(20));
+                }
                 std::thread::sleep(Duration::from_micros(u64::from(rand::random::<u16>()) % 5_000));
                 publisher.kill();
                 kills += 1;
@@ -865,7 +933,7 @@ fn chaos(version: MqttVersion, persistence: bool, decisions: usize) {
 fn a_frozen_broker_is_noticed_and_nothing_is_lost() {
     let broker = Mosquitto::open();
     let mut heard = Heard::new(broker.config());
-    let rig = Rig::start(broker.config());
+    let rig = Rig::start(MqttConfig { keep_alive_s: 5, ..broker.config() });
     rig.online();
     broker.signal(Signal::SIGSTOP);
     let ids: BTreeSet<Uuid> = (0..200).map(|n| rig.record(n).id).collect();
@@ -899,7 +967,7 @@ fn tail_shows_events_as_lines_and_as_json() {
     rig.online();
     let tail = |more: &[&str]| {
         let mut command = Process::new(env!("CARGO_BIN_EXE_vigil"));
-        command.args(["tail", "--url", &broker.url(), "--for", "30"]).args(more);
+        command.args(["tail", "--url", &broker.url(), "--for", "120"]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let lines = tail(&["--count", "3", "--all"]);
