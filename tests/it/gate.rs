@@ -28,8 +28,10 @@ use vigil::gate::{
     VerifyRequest, Wanted,
 };
 
+use crate::support::while_it_runs;
+
 /// Far beyond what anything here takes, on any machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 // ---------------------------------------------------------------- the scripted world
 
@@ -180,6 +182,8 @@ struct World<T> {
     scene: Arc<Mutex<Option<RgbImage>>>,
     status: watch::Sender<CameraStatus>,
     sent: Arc<AtomicU64>,
+    /// How often it was time for a picture and there was nothing to show.
+    dark: Arc<AtomicU64>,
     stop: Shutdown,
 }
 
@@ -246,11 +250,15 @@ fn world_with<E: Eyes>(
     let (status_tx, status_rx) = watch::channel(status(CameraCondition::Live));
     let scene = Arc::new(Mutex::new(None::<RgbImage>));
     let sent = Arc::new(AtomicU64::new(0));
-    let (shown, halt, count) = (scene.clone(), stop.clone(), sent.clone());
+    let dark = Arc::new(AtomicU64::new(0));
+    let (shown, halt, count, none) = (scene.clone(), stop.clone(), sent.clone(), dark.clone());
     std::thread::spawn(move || {
         let mut seq = 0;
         while !halt.sleep(Duration::from_millis(40)) {
-            let Some(image) = shown.lock().unwrap().clone() else { continue };
+            let Some(image) = shown.lock().unwrap().clone() else {
+                none.fetch_add(1, Ordering::SeqCst);
+                continue;
+            };
             seq += 1;
             let info = FrameInfo {
                 camera: name("desk"),
@@ -282,12 +290,12 @@ fn world_with<E: Eyes>(
         stop: stop.clone(),
     })
     .unwrap();
-    World { verifier, script, store, scene, status: status_tx, sent, stop }
+    World { verifier, script, store, scene, status: status_tx, sent, dark, stop }
 }
 
 fn scripted() -> World<Person> {
     let script = Arc::new(Script::default());
-    let config = VerifyConfig { deadline_ms: Millis(20_000), ..VerifyConfig::default() };
+    let config = VerifyConfig { deadline_ms: Millis(30_000), ..VerifyConfig::default() };
     let eyes = script.clone();
     world(script, move || Scripted(eyes.clone()), looks(), config, PrivacyConfig::default())
 }
@@ -339,8 +347,9 @@ fn check(answer: &Answer, name: CheckName) -> (CheckStatus, Option<Reason>) {
     (*status, *reason)
 }
 
+/// For what only the deadline ends. Within it a busy machine shows and looks at some pictures.
 fn short(request: VerifyRequest) -> VerifyRequest {
-    VerifyRequest { deadline: Some(Duration::from_millis(700)), ..request }
+    VerifyRequest { deadline: Some(Duration::from_millis(1_500)), ..request }
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -374,39 +383,47 @@ fn a_match_is_recorded_and_may_actuate_for_a_while() {
     assert_eq!((reference.width, reference.height, reference.inter_ocular_px), (64, 48, Some(50)));
     let capture = a.result.capture.unwrap();
     assert!(capture.pictures >= 2 && capture.last_picture.is_some());
-    assert_eq!(a.result.timing.deadline_ms, 20_000);
+    assert_eq!(a.result.timing.deadline_ms, 30_000);
 }
 
 #[test]
 fn every_other_outcome_is_answered_and_may_actuate_nothing() {
     let w = scripted();
-    let cases = [
-        (BOB, portrait(ALICE), Outcome::NoMatch, CheckName::FaceComparison, Reason::BelowThreshold),
-        (EMPTY, short(portrait(ALICE)), Outcome::NoFace, CheckName::LiveFace, Reason::NoFaceSeen),
-        (TWO, short(portrait(ALICE)), Outcome::MultipleFaces, CheckName::LiveFace, Reason::SeveralPeople),
-        (BLURRED, short(portrait(ALICE)), Outcome::PoorQuality, CheckName::FaceQuality, Reason::Blurred),
-        (ALICE, portrait(BLURRED), Outcome::PoorQuality, CheckName::ReferencePortrait, Reason::PortraitPoor),
-        (ALICE, portrait(EMPTY), Outcome::PoorQuality, CheckName::ReferencePortrait, Reason::PortraitNoFace),
+    let asked = |colour| move || portrait(colour);
+    let briefly = || short(portrait(ALICE));
+    type Ask<'a> = &'a dyn Fn() -> VerifyRequest;
+    let cases: [(_, Ask<'_>, _, _, _); 7] = [
+        (BOB, &asked(ALICE), Outcome::NoMatch, CheckName::FaceComparison, Reason::BelowThreshold),
+        (EMPTY, &briefly, Outcome::NoFace, CheckName::LiveFace, Reason::NoFaceSeen),
+        (TWO, &briefly, Outcome::MultipleFaces, CheckName::LiveFace, Reason::SeveralPeople),
+        (BLURRED, &briefly, Outcome::PoorQuality, CheckName::FaceQuality, Reason::Blurred),
+        (ALICE, &asked(BLURRED), Outcome::PoorQuality, CheckName::ReferencePortrait, Reason::PortraitPoor),
+        (ALICE, &asked(EMPTY), Outcome::PoorQuality, CheckName::ReferencePortrait, Reason::PortraitNoFace),
         (
             ALICE,
-            portrait(TWO),
+            &asked(TWO),
             Outcome::PoorQuality,
             CheckName::ReferencePortrait,
             Reason::PortraitSeveralFaces,
         ),
     ];
+    let mut poor: u64 = 0;
     for (scene, request, outcome, name, reason) in cases {
         w.show(scene);
         // The picture before is on its way: the scene changes between two pictures.
         let seq = w.sent.load(Ordering::SeqCst);
         until("a new scene", || w.sent.load(Ordering::SeqCst) > seq + 1);
-        let a = w.ask(request);
-        assert_eq!(a.result.outcome, outcome);
-        assert_eq!(check(&a, name), (CheckStatus::Fail, Some(reason)));
+        let a = while_it_runs(|| {
+            let a = w.ask(request());
+            poor += u64::from(a.result.outcome == Outcome::PoorQuality);
+            assert_eq!(a.result.outcome, outcome);
+            assert_eq!(check(&a, name), (CheckStatus::Fail, Some(reason)));
+            a
+        });
         let envelope = a.envelope.expect("recorded");
         assert_eq!(envelope.notafter, Some(envelope.time), "{outcome:?} may not actuate anything");
     }
-    assert_eq!(w.verifier.stats().answers[&Outcome::PoorQuality], 4);
+    assert_eq!(w.verifier.stats().answers[&Outcome::PoorQuality], poor);
 }
 
 #[test]
@@ -490,11 +507,10 @@ fn requests_that_cannot_become_a_session_are_refused_at_once() {
 fn a_camera_serves_one_guest_at_a_time() {
     let w = scripted();
     w.show(EMPTY);
-    let first =
-        w.verifier.verify(VerifyRequest { deadline: Some(Duration::from_secs(3)), ..portrait(ALICE) });
-    let begin = Instant::now();
+    let mut first =
+        w.verifier.verify(VerifyRequest { deadline: Some(Duration::from_secs(6)), ..portrait(ALICE) });
     let second = w.ask(portrait(BOB));
-    assert!(begin.elapsed() < Duration::from_secs(2), "at once, not after the first");
+    assert!(first.try_recv().is_err(), "at once, not after the first");
     assert_eq!(check(&second, CheckName::Camera), (CheckStatus::Fail, Some(Reason::CameraBusy)));
     assert_eq!((second.result.outcome, second.recorded), (Outcome::Error, false));
     assert_eq!(first.blocking_recv().unwrap().result.outcome, Outcome::NoFace);
@@ -532,7 +548,7 @@ fn a_station_that_panics_is_answered_for_and_comes_back() {
     w.script.panic.store(true, Ordering::SeqCst);
     let begin = Instant::now();
     let a = w.ask(portrait(ALICE));
-    assert!(begin.elapsed() < Duration::from_secs(15), "at once, not at the deadline of 20 s");
+    assert!(begin.elapsed() < Duration::from_secs(25), "at once, not at the deadline of 30 s");
     assert_eq!(a.result.outcome, Outcome::Error);
     assert_eq!(check(&a, CheckName::FaceComparison), (CheckStatus::NotChecked, Some(Reason::InternalFault)));
     assert_eq!(w.ask(portrait(ALICE)).result.outcome, Outcome::Match);
@@ -545,7 +561,7 @@ fn a_camera_that_is_gone_is_an_error_and_one_that_returns_is_used() {
     let a = w.ask(portrait(ALICE));
     assert_eq!(a.result.outcome, Outcome::Error);
     assert_eq!(check(&a, CheckName::Camera), (CheckStatus::Fail, Some(Reason::CameraUnavailable)));
-    assert!(a.result.timing.elapsed_ms < 15_000, "after the grace, not at the deadline of 20 s");
+    assert!(a.result.timing.elapsed_ms < 25_000, "after the grace, not at the deadline of 30 s");
     let asked = w.verifier.verify(portrait(ALICE));
     w.status.send_replace(status(CameraCondition::Live));
     w.show(ALICE);
@@ -573,7 +589,7 @@ fn a_decision_that_is_not_durable_in_time_is_withdrawn() {
         let w = scripted();
         w.show(ALICE);
         *w.store.disk.lock().unwrap() = disk;
-        let a = w.ask(short(portrait(ALICE)));
+        let a = w.ask(VerifyRequest { deadline: Some(Duration::from_secs(4)), ..portrait(ALICE) });
         assert_eq!((a.result.outcome, a.recorded), (Outcome::Error, false));
         assert_eq!(a.result.comparison, None);
         let why = (CheckStatus::NotChecked, Some(Reason::StorageUnavailable));
@@ -608,7 +624,8 @@ fn no_picture_is_looked_at_without_a_session_and_none_from_before_it() {
     assert_eq!(w.script.looked.load(Ordering::SeqCst), 0, "nobody asked");
     // Alice's last picture lies in the mailbox; the camera shows nothing more until Bob is there.
     *w.scene.lock().unwrap() = None;
-    std::thread::sleep(Duration::from_millis(100));
+    let dark = w.dark.load(Ordering::SeqCst);
+    until("the camera to show nothing", || w.dark.load(Ordering::SeqCst) > dark);
     let asked = w.verifier.verify(portrait(ALICE));
     w.show(BOB);
     let a = asked.blocking_recv().unwrap();
@@ -734,6 +751,8 @@ fn the_missing_are_told_once_a_pass_and_strangers_leave_no_event() {
     until("his traces to be wiped", || w.script.wiped.load(Ordering::SeqCst) > wiped);
     w.show(BOB);
     until("him to be looked up again", || bob.looked_up.load(Ordering::SeqCst) >= 3);
+    // It is counted after it was looked up.
+    until("the count of the passages", || w.verifier.watched().2 >= 3);
     let drafts = w.drafts();
     assert_eq!(drafts.len(), 1, "{drafts:?}");
     assert_eq!((drafts[0].kind, drafts[0].not_after), (EventKind::WatchSighting, None));
@@ -771,7 +790,6 @@ mod faces_on_the_box {
     use std::fs::File;
     use std::os::unix::fs::FileExt;
     use std::path::{Path, PathBuf};
-    use std::process::Command;
 
     use base64::Engine as _;
     use vigil::capture::still;
@@ -813,7 +831,10 @@ mod faces_on_the_box {
     }
 
     fn real(diagnostics: bool) -> World<Template> {
-        let config = VerifyConfig { deadline_ms: Millis(20_000), ..VerifyConfig::default() };
+        // An engine without optimisation, on a busy machine.
+        let patient = Millis(100_000);
+        let config =
+            VerifyConfig { deadline_ms: patient, max_deadline_ms: patient, ..VerifyConfig::default() };
         let eyes = || FaceEyes::new(engine(), VerifyConfig::default().quality);
         world(Arc::default(), eyes, real_looks(), config, PrivacyConfig { diagnostics })
     }
@@ -862,7 +883,7 @@ mod faces_on_the_box {
         // The picture after the next one was surely taken of the empty scene.
         let before = w.sent.load(Ordering::SeqCst);
         until("two pictures of the empty scene", || w.sent.load(Ordering::SeqCst) >= before + 2);
-        let patient = VerifyRequest { deadline: Some(Duration::from_secs(2)), ..of(&photo("obama2.jpg")) };
+        let patient = VerifyRequest { deadline: Some(Duration::from_secs(6)), ..of(&photo("obama2.jpg")) };
         assert_eq!(w.ask(patient).result.outcome, Outcome::NoFace);
     }
 
@@ -967,13 +988,7 @@ mod faces_on_the_box {
     fn nothing_of_a_guest_stays_in_memory_or_log() {
         at_root("models/fetched");
         let child = "gate::faces_on_the_box::child_that_searches_its_own_memory";
-        let out = Command::new(std::env::current_exe().unwrap())
-            .args([child, "--exact", "--ignored", "--nocapture"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&out.stdout);
-        println!("{said}{}", String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success() && said.contains("1 passed"), "see above");
+        crate::support::in_a_process_of_its_own(child);
     }
 
     /// In a process of its own too.
@@ -981,13 +996,7 @@ mod faces_on_the_box {
     fn nothing_of_a_passer_by_stays_in_memory_state_directory_events_or_log() {
         at_root("models/fetched");
         let child = "gate::faces_on_the_box::child_that_watches_and_searches_its_own_memory";
-        let out = Command::new(std::env::current_exe().unwrap())
-            .args([child, "--exact", "--ignored", "--nocapture"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&out.stdout);
-        println!("{said}{}", String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success() && said.contains("1 passed"), "see above");
+        crate::support::in_a_process_of_its_own(child);
     }
 
     #[test]
@@ -1082,14 +1091,15 @@ mod faces_on_the_box {
         let nobody = RgbImage::filled(1280, 720, [90, 90, 90]);
         let gone = |w: &World<Template>| {
             let begin = Instant::now();
-            loop {
+            for tries in 1.. {
                 let (found, looked) = search(&needles);
                 println!("{:?} after the passer-by left: {found:?} in {} MiB", begin.elapsed(), looked >> 20);
                 assert!(found.contains(&("decoy", 1)), "the search finds nothing at all");
                 if found.len() == 1 {
                     break;
                 }
-                assert!(begin.elapsed() < Duration::from_secs(30), "a passer-by stays in memory: {found:?}");
+                // One search alone may take longer than that on a busy machine.
+                assert!(begin.elapsed() < LONG || tries < 3, "a passer-by stays in memory: {found:?}");
                 std::thread::sleep(Duration::from_millis(200));
             }
             assert!(w.drafts().is_empty(), "an event came of a passer-by");
@@ -1242,14 +1252,14 @@ mod faces_on_the_box {
         // The camera looks elsewhere; what is searched for is what the box kept.
         *w.scene.lock().unwrap() = None;
         let begin = Instant::now();
-        loop {
+        for tries in 1.. {
             let (found, looked) = search(&needles);
             println!("{:?} after the last answer: {found:?} in {} MiB", begin.elapsed(), looked >> 20);
             assert!(found.contains(&("decoy", 1)), "the search finds nothing at all");
             if found.len() == 1 {
                 break;
             }
-            assert!(begin.elapsed() < Duration::from_secs(20), "a guest stays in memory: {found:?}");
+            assert!(begin.elapsed() < LONG || tries < 3, "a guest stays in memory: {found:?}");
             std::thread::sleep(Duration::from_millis(200));
         }
         drop(decoy);

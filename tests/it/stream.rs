@@ -17,9 +17,9 @@ use vigil::config::{CameraConfig, Millis, Secret, SourceUrl};
 use vigil::event::CameraCondition;
 
 use crate::support::drone::{Drone, FPS, Flight, klv, number, synchronous};
-use crate::support::rtsp::{RtspServer, Setup, free_port, resident_kib};
+use crate::support::rtsp::{RtspServer, Setup, free_port, free_udp_port, resident_kib};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 struct Watched {
     camera: Camera,
@@ -29,11 +29,20 @@ struct Watched {
     stop: Shutdown,
 }
 
+/// A camera that is given up for nothing but what it does: a busy machine is no stall and no silence.
 fn config(name: &str, url: &str) -> CameraConfig {
     let mut config = CameraConfig::new(Name::new(name).unwrap(), SourceUrl::parse(url).unwrap());
+    config.stall_after_ms = Millis(60_000);
+    config.connect_within_ms = Millis(60_000);
+    config.retry_max_ms = Millis(800);
+    config
+}
+
+/// A camera whose silence is soon noticed, and a busy machine's too.
+fn impatient(name: &str, url: &str) -> CameraConfig {
+    let mut config = config(name, url);
     config.stall_after_ms = Millis(1_500);
     config.connect_within_ms = Millis(4_000);
-    config.retry_max_ms = Millis(800);
     config
 }
 
@@ -53,7 +62,9 @@ impl Watched {
             if wanted(&status) {
                 return status;
             }
+            // Read as a consumer does: what waits too long is thrown away.
             let _ = self.frames.recv(Duration::from_millis(10));
+            while self.packets.try_recv().is_some() {}
         }
         panic!("not {what} within {LONG:?}: {:?} {:?}", self.status.borrow(), self.camera.stats());
     }
@@ -124,20 +135,35 @@ fn aligned(frames: &[Frame], packets: &[Metadata]) {
     assert!(checked >= 5, "{checked} frames have a packet of their time");
 }
 
-fn collect(w: &Watched, frames: usize) -> (Vec<Frame>, Vec<Metadata>) {
-    let frames: Vec<_> = (0..frames).map(|_| w.frame()).collect();
-    let last = frames.last().unwrap().stream_time().unwrap();
-    let mut packets = vec![w.packet()];
-    while packets.last().unwrap().at.unwrap() < last {
-        packets.push(w.packet());
+/// So many frames, and the packets up to the last of them, out of one opening from which nothing was lost
+/// on the way: a machine that is too busy to receive loses datagrams, and the room counts them.
+fn collect(w: &Watched, count: usize) -> (Vec<Frame>, Vec<Metadata>) {
+    let started = Instant::now();
+    loop {
+        while w.packets.try_recv().is_some() {}
+        let begun = w.camera.stats();
+        let (mut frames, mut packets) = (Vec::new(), Vec::new());
+        while frames.len() < count {
+            frames.push(w.frame());
+            packets.extend(std::iter::from_fn(|| w.packets.try_recv()));
+        }
+        let last = frames.last().unwrap().stream_time().unwrap();
+        while packets.last().is_none_or(|p: &Metadata| p.at.unwrap() < last) {
+            packets.push(w.packet());
+        }
+        let ended = w.camera.stats();
+        if (ended.attempts, ended.drops.lost) == (begun.attempts, begun.drops.lost) {
+            return (frames, packets);
+        }
+        println!("collected anew: {begun:?} became {ended:?}");
+        assert!(started.elapsed() < LONG, "{begun:?} became {ended:?}");
     }
-    (frames, packets)
 }
 
 #[test]
 fn udp_brings_frames_and_klv_on_one_axis_and_comes_back() {
     let port = free_udp_port();
-    let w = open(&config("udp", &format!("udp://127.0.0.1:{port}")));
+    let w = open(&impatient("udp", &format!("udp://127.0.0.1:{port}")));
     let status = w.because("no picture within 4000 ms");
     assert!(status.reason.unwrap().ends_with("nothing is sent to this port"));
     let drone = Drone::start(&Flight::udp(port));
@@ -150,17 +176,10 @@ fn udp_brings_frames_and_klv_on_one_axis_and_comes_back() {
     assert!(status.reason.unwrap().contains("no new picture for 1500 ms"));
     let _drone = Drone::start(&Flight::udp(port));
     w.live();
-    while w.packets.try_recv().is_some() {}
     let (frames, packets) = collect(&w, 40);
-    let opening = frames.last().unwrap().stream_time().unwrap().opening;
-    assert!(opening > 1);
-    let of_this = packets.into_iter().filter(|p| p.at.unwrap().opening == opening).collect::<Vec<_>>();
-    aligned(&frames, &of_this);
+    assert!(frames.last().unwrap().stream_time().unwrap().opening > 1);
+    aligned(&frames, &packets);
     assert_eq!(w.camera.stats().drops.metadata, 0);
-}
-
-fn free_udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -191,7 +210,7 @@ fn srt_with_a_passphrase_and_with_a_wrong_one() {
     let port = free_udp_port();
     let mut flight = Flight::to(format!(
         "srtsink uri=srt://127.0.0.1:{port}?mode=listener passphrase=correct-horse pbkeylen=16 \
-         wait-for-connection=false sync=false latency=40"
+         wait-for-connection=false sync=false latency=2000"
     ));
     flight.klv_bytes = 200;
     let drone = Drone::start(&flight);
@@ -224,7 +243,8 @@ fn srt_with_a_passphrase_and_with_a_wrong_one() {
 fn srt_that_waits_for_the_drone_to_call() {
     let port = free_udp_port();
     let w = open(&config("listener", &format!("srt://:{port}?mode=listener")));
-    let flight = Flight::to(format!("srtsink uri=srt://127.0.0.1:{port}?mode=caller sync=false latency=40"));
+    let flight =
+        Flight::to(format!("srtsink uri=srt://127.0.0.1:{port}?mode=caller sync=false latency=2000"));
     let _drone = Drone::start(&flight);
     w.live();
     let (frames, packets) = collect(&w, 20);
@@ -241,10 +261,17 @@ fn nobody_at_an_srt_address_is_said_so() {
     assert!(e.to_string().contains("nobody answers at this SRT address"), "{e}");
 }
 
+/// In a process of its own: its memory is measured.
 #[test]
 fn noise_on_the_port_costs_nothing_and_is_named() {
+    crate::support::in_a_process_of_its_own("stream::child_that_hears_noise");
+}
+
+#[test]
+#[ignore = "run by noise_on_the_port_costs_nothing_and_is_named"]
+fn child_that_hears_noise() {
     let port = free_udp_port();
-    let w = open(&config("noise", &format!("udp://127.0.0.1:{port}")));
+    let w = open(&impatient("noise", &format!("udp://127.0.0.1:{port}")));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut state = 7u64;
     let mut noise = [0u8; 1316];
@@ -342,13 +369,15 @@ fn a_file_played_as_a_camera_brings_its_klv_in_time() {
     Flight::to("").record(&path, 60);
     let mut config = config("file", &format!("file:{}", path.display()));
     config.repeat = true;
+    let opened = Instant::now();
     let w = open(&config);
     w.live();
     let (frames, packets) = collect(&w, 40);
     aligned(&frames, &packets);
-    let (first, last) = (frames[0].info().arrived, frames[39].info().arrived);
     let span = frames[39].stream_time().unwrap().position - frames[0].stream_time().unwrap().position;
-    assert!(last - first + Duration::from_millis(500) > span, "in real time, not as fast as it reads");
+    // Since the file was opened: on a busy machine the first of them is late, and the others need not be.
+    let took = frames[39].info().arrived - opened;
+    assert!(took + Duration::from_millis(500) > span, "in real time, not as fast as it reads: {took:?}");
     assert!(span >= Duration::from_secs(39) / FPS as u32);
     // Round and round.
     w.until("a second opening", |_| w.camera.stats().attempts >= 2);

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -59,6 +59,15 @@ impl Default for Setup {
 /// for one, and never the same twice in this process. A port that the system itself found free may be the
 /// near end of somebody's connection a moment later, for as long as that connection lasts.
 pub fn free_port() -> u16 {
+    port_that(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+}
+
+/// The same for datagrams.
+pub fn free_udp_port() -> u16 {
+    port_that(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok())
+}
+
+fn port_that(is_free: impl Fn(u16) -> bool) -> u16 {
     static GIVEN: AtomicUsize = AtomicUsize::new(0);
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let end = range.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(32_768);
@@ -68,7 +77,7 @@ pub fn free_port() -> u16 {
     for _ in 0..count {
         let place = (start + GIVEN.fetch_add(1, Ordering::SeqCst)) % count;
         let port = first + u16::try_from(place).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if is_free(port) {
             return port;
         }
     }
@@ -103,7 +112,7 @@ impl RtspServer {
                     let server = build(port, &setup, valves, frozen);
                     // The port may still be held for a moment by the server before.
                     let mut id = None;
-                    for _ in 0..100 {
+                    for _ in 0..1_000 {
                         id = server.attach(Some(&context)).ok();
                         if id.is_some() {
                             break;
@@ -285,7 +294,7 @@ impl Drop for SilentPeer {
 }
 
 fn listen(port: u16) -> TcpListener {
-    for _ in 0..100 {
+    for _ in 0..1_000 {
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             return listener;
         }
