@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -127,6 +127,7 @@ fn each_command_that_may_not_be_given_is_refused_with_its_reason_and_an_alarm() 
     let ear = Ear::new(&broker.config());
     let (home, hub) = (Home::new(), Hub::new());
     with_gallery(&home, &broker.url(), &hub.config());
+    let started = Instant::now();
     let daemon = home.start();
     let boot = boot_of(&ear, None);
     let mut client = Client::connect(&broker.config(), "hub", &[]).unwrap();
@@ -222,7 +223,9 @@ fn each_command_that_may_not_be_given_is_refused_with_its_reason_and_an_alarm() 
     let of = |word: &str| {
         alarms.iter().filter(|a| a["data"]["message"].as_str().unwrap().starts_with(word)).count()
     };
-    assert!(of("unsigned") <= 3, "one a minute for each run of the box: {alarms:#?}");
+    // Of both runs, each of which begins a minute of its own.
+    let most = 3 + usize::try_from(started.elapsed().as_secs() / 60).unwrap();
+    assert!(of("unsigned") <= most, "one a minute for each run of the box: {alarms:#?}");
     let refusals = home.get("/v1/status").unwrap().1["snapshot"]["refusals"].clone();
     let unsigned = refusals.as_array().unwrap().iter().find(|r| r["reason"] == "unsigned").unwrap().clone();
     assert_eq!((&unsigned["at"], &unsigned["count"]), (&json!("bus"), &json!(20)));
@@ -240,10 +243,11 @@ fn orders_of_the_hub_and_of_an_installer_reach_the_gallery_once() {
     let daemon = started(&home);
     let boot = boot_of(&ear, None);
     let mut client = Client::connect(&broker.config(), "hub", &[]).unwrap();
+    let tomorrow = (Timestamp::now() + SignedDuration::from_hours(24)).to_string();
     let person = |name: &str, file: &str| {
         let photo = STANDARD.encode(std::fs::read(photo(file)).unwrap());
         json!({ "terms": { "person_ref": name, "purpose": "guest", "basis": { "consent": "c/1" },
-                           "valid_until": "2027-06-01T00:00:00Z" }, "photos": [photo] })
+                           "valid_until": tomorrow }, "photos": [photo] })
     };
     let put = claims("gallery/put", 10, Some(boot), person("guest-1", "obama.jpg"));
     let mut order =
@@ -565,7 +569,9 @@ fn a_flood_and_guessed_tokens_are_slowed_down() {
     std::fs::write(home.config(), text.replace("[desk]\n", "[desk]\nrequests_per_minute = 360\n")).unwrap();
     let daemon = started(&home);
     let (mut good, mut slowed) = (0, None);
-    for _ in 0..200 {
+    // They have to come faster than the six a second that come back: on a busy machine some burst does.
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
         let (status, error, head) = http(&home, "GET", "/v1/status", None, "");
         match status {
             200 => good += 1,
@@ -671,7 +677,7 @@ fn one_document_is_not_tried_with_face_after_face() {
     let guest = Reel::visit(&set, &Person::open(&photo("obama.jpg"), &cast::OBAMA).unwrap()).unwrap();
     let lobby = stage::Camera::start("127.0.0.1:0", guest).unwrap();
     let home = Home::new();
-    let camera = format!("name = \"desk\"\nurl = \"{}\"", lobby.url());
+    let camera = format!("name = \"desk\"\nurl = \"{}\"\nstall_after_ms = 60000", lobby.url());
     home.write(
         &broker.url(),
         &[camera],
@@ -683,7 +689,7 @@ fn one_document_is_not_tried_with_face_after_face() {
     let (biden, obama) =
         (std::fs::read(photo("biden.jpg")).unwrap(), std::fs::read(photo("obama2.jpg")).unwrap());
     let ask = |portrait: &[u8]| {
-        let (status, answer) = home.verify(&json!({ "deadline_ms": 10_000 }), Some(portrait)).unwrap();
+        let (status, answer) = home.verify(&json!({ "deadline_ms": 30_000 }), Some(portrait)).unwrap();
         assert_eq!(status, 200, "{answer}");
         answer
     };
@@ -696,7 +702,7 @@ fn one_document_is_not_tried_with_face_after_face() {
     assert_eq!(third["recorded"], false);
     // Over the broker it is the same document.
     let mut client = Client::connect(&broker.config(), "asker", &[]).unwrap();
-    let request = json!({ "correlation": "l1", "portrait": STANDARD.encode(&biden) });
+    let request = json!({ "correlation": "l1", "deadline_ms": 30_000, "portrait": STANDARD.encode(&biden) });
     let reply =
         client.request(&topics(), "verify", "l1", request.to_string().into_bytes(), PATIENCE).unwrap();
     assert_eq!(checks(&reply["unrecorded"])["face_comparison"].1, "locked_out", "{reply}");

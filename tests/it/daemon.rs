@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use vigil::bus::client::Client;
@@ -24,13 +25,24 @@ use super::support::daemon::{
 use super::support::mjpeg::{Answer, MjpegServer};
 use super::support::mosquitto::{Mosquitto, Setup};
 use super::support::rtsp::{self, RtspServer, SilentPeer, free_port};
+use super::support::while_it_runs;
 
 // ---- cameras ------------------------------------------------------------------------------
 
+/// A camera that is given up for nothing but what it does: a busy machine is no stall and no silence.
 fn camera(name: &str, url: &str) -> String {
+    waiting(name, url, 60_000, 60_000)
+}
+
+/// A camera whose silence is soon noticed, and a busy machine's too.
+fn impatient(name: &str, url: &str) -> String {
+    waiting(name, url, 1_500, 3_000)
+}
+
+fn waiting(name: &str, url: &str, stall_after_ms: u32, connect_within_ms: u32) -> String {
     format!(
-        "name = \"{name}\"\nurl = \"{url}\"\nstall_after_ms = 1500\nconnect_within_ms = 3000\n\
-         retry_max_ms = 500"
+        "name = \"{name}\"\nurl = \"{url}\"\nstall_after_ms = {stall_after_ms}\n\
+         connect_within_ms = {connect_within_ms}\nretry_max_ms = 500"
     )
 }
 
@@ -43,6 +55,20 @@ fn told(ear: &Ear, camera: &str) -> Vec<String> {
     ear.camera(camera).iter().map(|s| s["state"].as_str().unwrap().to_owned()).collect()
 }
 
+/// How long a camera was not live at a time, by the states that it told.
+fn longest_absence(states: &[Value]) -> SignedDuration {
+    let (mut since, mut longest) = (None, SignedDuration::ZERO);
+    for state in states {
+        let at: Timestamp = state["since"].as_str().unwrap().parse().unwrap();
+        if state["state"] == "live" {
+            longest = since.take().map_or(longest, |from| longest.max(at.duration_since(from)));
+        } else {
+            since.get_or_insert(at);
+        }
+    }
+    longest
+}
+
 #[test]
 fn each_way_a_camera_dies_is_told_on_its_topic_and_no_other_camera_notices() {
     let broker = Mosquitto::open();
@@ -53,7 +79,7 @@ fn each_way_a_camera_dies_is_told_on_its_topic_and_no_other_camera_notices() {
     let start = |name: &str| RtspServer::start(ports[name], show());
     let steady = MjpegServer::start(Answer::Pictures { width: 160, height: 120, count: None }, None);
     let mut cameras: Vec<String> =
-        ports.iter().map(|(name, port)| camera(name, &rtsp::url("rtsp", *port))).collect();
+        ports.iter().map(|(name, port)| impatient(name, &rtsp::url("rtsp", *port))).collect();
     cameras.push(camera("steady", &steady.url()));
     home.write(&broker.url(), &cameras, "[verify]\ncamera = \"steady\"");
     let mut servers: HashMap<&str, RtspServer> =
@@ -103,15 +129,18 @@ fn each_way_a_camera_dies_is_told_on_its_topic_and_no_other_camera_notices() {
 
     // Asked while its camera is gone, the box answers in time, and says what it could not check.
     let portrait = std::fs::read(photo("obama.jpg")).unwrap();
-    let asked = Instant::now();
-    let request = json!({"camera": "refuses", "deadline_ms": 3000, "correlation": "gone-1"});
-    let (status, answer) = home.verify(&request, Some(&portrait)).unwrap();
-    let took = asked.elapsed();
-    let result = &answer["result"];
-    assert_eq!((status, &result["outcome"]), (200, &json!("error")), "{answer}");
-    assert_eq!(checks(result)["camera"], ("fail".into(), "camera_unavailable".into()), "{answer}");
-    assert_eq!(checks(result)["face_comparison"].0, "not_checked");
-    assert!(result["timing"]["elapsed_ms"].as_u64().unwrap() <= 3000, "{result} after {took:?}");
+    let took = while_it_runs(|| {
+        let asked = Instant::now();
+        let request = json!({"camera": "refuses", "deadline_ms": 3000, "correlation": "gone-1"});
+        let (status, answer) = home.verify(&request, Some(&portrait)).unwrap();
+        let took = asked.elapsed();
+        let result = &answer["result"];
+        assert_eq!((status, &result["outcome"]), (200, &json!("error")), "{answer}");
+        assert_eq!(checks(result)["camera"], ("fail".into(), "camera_unavailable".into()), "{answer}");
+        assert_eq!(checks(result)["face_comparison"].0, "not_checked");
+        assert!(result["timing"]["elapsed_ms"].as_u64().unwrap() <= 3000, "{result} after {took:?}");
+        took
+    });
     let mut client = Client::connect(&broker.config(), "asker", &[]).unwrap();
     let request = json!({"camera": "refuses", "deadline_ms": 3000, "correlation": "gone-2",
                          "portrait": STANDARD.encode(&portrait)});
@@ -143,8 +172,11 @@ fn each_way_a_camera_dies_is_told_on_its_topic_and_no_other_camera_notices() {
             && e["data"]["state"] == "cleared"
     });
     for short in ["closes", "ends", "steady"] {
+        // On a busy machine it may have been gone for as long as becomes an alarm.
+        let gone = longest_absence(&ear.camera(short));
         let alarms = ear.alarms("camera_lost");
-        assert!(!alarms.iter().any(|a| a["data"]["about"] == short), "{short}: {alarms:?}");
+        let told = alarms.iter().any(|a| a["data"]["about"] == short);
+        assert!(!told || gone > SignedDuration::from_secs(9), "{short}, gone for {gone:#}: {alarms:?}");
     }
     // A live camera says why it was not before; nobody else was disturbed.
     let last = ear.camera("refuses").pop().unwrap();
@@ -307,7 +339,9 @@ fn chaos(persistence: bool) {
                 std::thread::sleep(Duration::from_millis(2));
             }
         };
-        while count() < total {
+        // One of every twelve asks for a face, which a slow machine may answer late or not at all.
+        let unseen = || promised.lock().unwrap().no_face == 0 && started.elapsed() < 2 * PATIENCE;
+        while count() < total || unseen() {
             match step % 6 {
                 0 => more(&mut hub, per_step),
                 1 => {
@@ -501,8 +535,7 @@ fn a_full_disk_refuses_decisions_and_loses_none() {
     assert_eq!(refusal["result"]["outcome"], "error", "{refusal}");
     assert!(refusal["result"]["checks"].to_string().contains("storage_unavailable"), "{refusal}");
     assert!(refusal.get("event").is_none_or(Value::is_null), "{refusal}");
-    let (health, why) = home.get("/healthz").unwrap();
-    assert_eq!(health, 503, "{why}");
+    until("the health to say so", || (home.get("/healthz").unwrap().0 == 503).then_some(()));
     // The same over MQTT.
     let mut client = Client::connect(&broker.config(), "asker", &[]).unwrap();
     let request = json!({"mode": "document_only", "correlation": "full-mqtt"}).to_string().into_bytes();
@@ -517,7 +550,7 @@ fn a_full_disk_refuses_decisions_and_loses_none() {
     });
     recorded.push(after);
     ear.wait("/event/box.alarm", |e| e["data"]["code"] == "disk_full" && e["data"]["state"] == "cleared");
-    assert_eq!(home.get("/healthz").unwrap().0, 200);
+    until("the health to say so", || (home.get("/healthz").unwrap().0 == 200).then_some(()));
     for id in &recorded {
         ear.wait("/event/verify.result", |e| e["id"] == *id);
     }
@@ -570,53 +603,53 @@ fn a_full_outbox_behaves_as_a_full_disk_does() {
 
 // ---- systemd ------------------------------------------------------------------------------
 
-/// What systemd is to a service: a socket that hears words.
+/// What systemd is to a service: a socket that hears words, and is always read: only some few fit into it,
+/// and whoever says one more waits.
 struct Systemd {
-    socket: UnixDatagram,
     path: PathBuf,
-    heard: Vec<String>,
+    heard: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
 impl Systemd {
     fn new(home: &Home) -> Self {
         let path = home.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        Self { socket, path, heard: Vec::new() }
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::downgrade(&heard);
+        std::thread::spawn(move || {
+            socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            let mut buffer = [0; 4096];
+            while let Some(heard) = into.upgrade() {
+                if let Ok(n) = socket.recv(&mut buffer) {
+                    let said = String::from_utf8_lossy(&buffer[..n]).into_owned();
+                    heard.lock().unwrap().extend(said.lines().map(|word| (Instant::now(), word.to_owned())));
+                }
+            }
+        });
+        Self { path, heard }
     }
 
     fn start<'h>(&self, home: &'h Home) -> Daemon<'h> {
         home.start_with(&[("NOTIFY_SOCKET", self.path.to_str().unwrap()), ("WATCHDOG_USEC", "30000000")])
     }
 
-    /// What is said within `time`.
-    fn hear(&mut self, time: Duration) -> Vec<String> {
-        let end = Instant::now() + time;
-        let mut said = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            self.socket.set_read_timeout(Some(left)).unwrap();
-            if let Ok(n) = self.socket.recv(&mut buffer) {
-                said.extend(String::from_utf8_lossy(&buffer[..n]).lines().map(str::to_owned));
-            }
-        }
-        self.heard.extend(said.iter().cloned());
-        said
+    /// How often it was said.
+    fn count(&self, word: &str) -> usize {
+        self.heard.lock().unwrap().iter().filter(|(_, said)| said == word).count()
     }
 
-    fn fed(&mut self, time: Duration) -> usize {
-        self.hear(time).iter().filter(|w| *w == "WATCHDOG=1").count()
+    fn wait(&self, word: &str, times: usize) {
+        let said = || format!("{word}, {times} times: {:?}", self.heard.lock().unwrap());
+        until_else(said, || (self.count(word) >= times).then_some(()));
     }
 
-    /// Reads what has been said already, then waits until the watchdog was not fed for `silence`.
-    fn starved(&mut self, silence: Duration, within: Duration) {
-        let end = Instant::now() + within;
-        while self.fed(silence) > 0 {
-            assert!(Instant::now() < end, "the watchdog is still fed");
-        }
+    /// Waits until the watchdog was not fed for `silence`.
+    fn starved(&self, silence: Duration) {
+        until("the watchdog to starve", || {
+            let heard = self.heard.lock().unwrap();
+            let (fed, _) = heard.iter().rfind(|(_, said)| said == "WATCHDOG=1").expect("it was fed before");
+            (fed.elapsed() >= silence).then_some(())
+        });
     }
 }
 
@@ -628,18 +661,28 @@ fn systemd_hears_ready_life_and_stopping_and_a_session_under_way_is_answered() {
     let lobby = stage::Camera::start("127.0.0.1:0", Reel::empty(&set).unwrap()).unwrap();
     let home = Home::new();
     home.write(&broker.url(), &[camera("desk", &lobby.url())], "");
-    let mut systemd = Systemd::new(&home);
+    let systemd = Systemd::new(&home);
     let mut daemon = systemd.start(&home);
-    let first = systemd.hear(Duration::from_secs(4));
-    assert_eq!(first.iter().filter(|w| *w == "READY=1").count(), 1, "{first:?}");
-    assert!(first.iter().filter(|w| *w == "WATCHDOG=1").count() >= 2, "{first:?}");
-    assert!(!first.iter().any(|w| w == "STOPPING=1"));
+    systemd.wait("WATCHDOG=1", 2);
+    assert_eq!((systemd.count("READY=1"), systemd.count("STOPPING=1")), (1, 0));
     ear.wait("/camera/desk", |s| s["state"] == "live");
     ear.wait("/state", |s| s["state"] == "online");
     let portrait = std::fs::read(photo("obama.jpg")).unwrap();
+    let busy = |answer: &Value| checks(&answer["result"])["camera"].1 == "camera_busy";
     let answer = std::thread::scope(|scope| {
-        let asked = scope.spawn(|| home.verify(&json!({"deadline_ms": 20_000}), Some(&portrait)));
-        std::thread::sleep(Duration::from_millis(1500));
+        let asked = scope.spawn(|| {
+            loop {
+                let answer = home.verify(&json!({"deadline_ms": 30_000}), Some(&portrait));
+                // Somebody below was faster.
+                if !answer.as_ref().is_ok_and(|(_, answer)| busy(answer)) {
+                    return answer;
+                }
+            }
+        });
+        until("the session to hold its camera", || {
+            let (_, answer) = home.verify(&json!({"deadline_ms": 500}), Some(&portrait)).unwrap();
+            busy(&answer).then_some(())
+        });
         assert!(!asked.is_finished(), "the session should still be looking");
         daemon.signal(Signal::SIGTERM);
         asked.join().unwrap()
@@ -649,8 +692,8 @@ fn systemd_hears_ready_life_and_stopping_and_a_session_under_way_is_answered() {
     assert_ne!(answer["result"]["outcome"], "match");
     let status = daemon.ended(PATIENCE).expect("it ends");
     assert_eq!(status.code(), Some(0), "{}", home.log());
-    let last = systemd.hear(Duration::from_millis(300));
-    assert_eq!(last.iter().filter(|w| *w == "STOPPING=1").count(), 1, "{last:?}");
+    systemd.wait("STOPPING=1", 1);
+    assert_eq!((systemd.count("READY=1"), systemd.count("STOPPING=1")), (1, 1));
     let id = answer["event"]["id"].clone();
     ear.wait("/event/verify.result", |e| e["id"] == id);
     ear.wait("/state", |s| s["state"] == "offline" && s["reason"] == "stopped");
@@ -659,27 +702,33 @@ fn systemd_hears_ready_life_and_stopping_and_a_session_under_way_is_answered() {
 
 #[test]
 fn a_second_sigterm_leaves_at_once() {
-    let broker = Mosquitto::open();
-    let home = Home::new();
-    home.write(&broker.url(), &[], "");
-    let mut daemon = home.start();
-    until("the broker's link", || {
-        (home.get("/v1/status").ok()?.1["snapshot"]["bus"]["connected"] == true).then_some(())
+    let (broker, home) = while_it_runs(|| {
+        let broker = Mosquitto::open();
+        let home = Home::new();
+        home.write(&broker.url(), &[], "");
+        let mut daemon = home.start();
+        until("the broker's link", || {
+            (home.get("/v1/status").ok()?.1["snapshot"]["bus"]["connected"] == true).then_some(())
+        });
+        broker.signal(Signal::SIGSTOP);
+        assert_eq!(home.document_only("kept").unwrap().1["recorded"], true);
+        daemon.signal(Signal::SIGTERM);
+        // It drains: the broker takes nothing.
+        let ended = daemon.ended(Duration::from_millis(1000));
+        assert!(ended.is_none(), "nothing was waited for:\n{}", home.log());
+        daemon.signal(Signal::SIGTERM);
+        let asked = Instant::now();
+        let status = daemon.ended(PATIENCE).expect("it ends");
+        let took = asked.elapsed();
+        assert_eq!(status.code(), Some(0));
+        // Draining would take four more seconds at least.
+        assert!(took < Duration::from_secs(3), "it left after {took:?}");
+        assert!(home.log().contains("left at once"), "{}", home.log());
+        eprintln!("left {took:?} after the second signal");
+        drop(daemon);
+        (broker, home)
     });
-    broker.signal(Signal::SIGSTOP);
-    assert_eq!(home.document_only("kept").unwrap().1["recorded"], true);
-    daemon.signal(Signal::SIGTERM);
-    // It drains: the broker takes nothing.
-    assert!(daemon.ended(Duration::from_millis(1000)).is_none(), "nothing was waited for:\n{}", home.log());
-    daemon.signal(Signal::SIGTERM);
-    let asked = Instant::now();
-    let status = daemon.ended(PATIENCE).expect("it ends");
-    let took = asked.elapsed();
-    assert_eq!(status.code(), Some(0));
-    // Draining would take four more seconds at least.
-    assert!(took < Duration::from_secs(3), "it left after {took:?}");
     broker.signal(Signal::SIGCONT);
-    eprintln!("left {took:?} after the second signal");
     // And what was recorded is sent by the next one.
     let ear = Ear::new(&broker.config());
     let daemon = home.start();
@@ -693,20 +742,21 @@ fn the_watchdog_starves_when(thread: &str) {
     let broker = Mosquitto::open();
     let home = Home::new();
     let steady = MjpegServer::start(Answer::Pictures { width: 160, height: 120, count: None }, None);
-    home.write(&broker.url(), &[camera("desk", &steady.url())], "");
-    let mut systemd = Systemd::new(&home);
+    home.write(&broker.url(), &[impatient("desk", &steady.url())], "");
+    let systemd = Systemd::new(&home);
     let daemon = systemd.start(&home);
     until("a picture", || {
         (home.get("/v1/status").ok()?.1["snapshot"]["cameras"][0]["state"] == "live").then_some(())
     });
-    assert!(systemd.fed(Duration::from_secs(3)) >= 1);
+    systemd.wait("WATCHDOG=1", 1);
     let held = HeldStill::thread(daemon.thread(thread));
     let frozen = Instant::now();
-    systemd.starved(Duration::from_secs(4), PATIENCE);
-    let took = frozen.elapsed();
-    assert!(home.log().contains("the watchdog is not fed"), "{}", home.log());
+    // A machine that stands still feeds nobody either: the daemon has to say that it is on purpose.
+    until_else(|| home.log(), || home.log().contains("the watchdog is not fed").then_some(()));
+    systemd.starved(Duration::from_secs(4));
+    let (took, fed) = (frozen.elapsed(), systemd.count("WATCHDOG=1"));
     drop(held);
-    until("the watchdog to be fed again", || (systemd.fed(Duration::from_secs(2)) > 0).then_some(()));
+    systemd.wait("WATCHDOG=1", fed + 1);
     eprintln!(
         "{thread} hung: the watchdog was fed for the last time {:?} later",
         took - Duration::from_secs(4)
@@ -979,6 +1029,10 @@ fn portrait(name: &str, seed: u8) -> (Vec<u8>, Vec<u8>) {
     (bytes, pixels)
 }
 
+/// What the network's libraries have not freed cannot be overwritten from here: at most one of their read
+/// buffers of each portrait.
+const READ_BUFFER: usize = 8 << 10;
+
 #[test]
 fn faces_leave_no_trace_on_disk_log_or_wire_and_at_most_a_read_buffer_in_memory() {
     let began = Instant::now();
@@ -1005,7 +1059,7 @@ fn faces_leave_no_trace_on_disk_log_or_wire_and_at_most_a_read_buffer_in_memory(
     let mut client = Client::connect(&broker.config(), "asker", &[]).unwrap();
     let mut over_mqtt = |portrait: &[u8], correlation: &str| {
         let request =
-            json!({"correlation": correlation, "deadline_ms": 10_000, "portrait": STANDARD.encode(portrait)});
+            json!({"correlation": correlation, "deadline_ms": 30_000, "portrait": STANDARD.encode(portrait)});
         let reply = client
             .request(&topics(), "verify", correlation, request.to_string().into_bytes(), PATIENCE)
             .unwrap();
@@ -1024,16 +1078,20 @@ fn faces_leave_no_trace_on_disk_log_or_wire_and_at_most_a_read_buffer_in_memory(
     assert!(lobby.settled(PATIENCE));
     std::thread::sleep(Duration::from_millis(500));
     let mut outcomes = vec![
-        over_http(&same, false, 10_000),
-        over_http(&same, true, 10_000),
+        over_http(&same, false, 30_000),
+        over_http(&same, true, 30_000),
         over_mqtt(&same, "same"),
-        over_http(&other, false, 10_000),
+        over_http(&other, false, 30_000),
         over_mqtt(&other, "other"),
     ];
     lobby.show(empty);
     assert!(lobby.settled(PATIENCE));
     std::thread::sleep(Duration::from_millis(500));
-    outcomes.push(over_http(&same, false, 2_000));
+    // A busy machine may still have pictures of the guest under way.
+    outcomes.push(until("the empty scene", || {
+        let outcome = over_http(&same, false, 4_000);
+        (outcome != "match").then_some(outcome)
+    }));
     eprintln!("asked after {:?}", began.elapsed());
     assert_eq!(outcomes, ["match", "match", "match", "no_match", "no_match", "no_face"]);
     ear.wait("/event/verify.result", |e| e["data"]["outcome"] == "no_face");
@@ -1055,23 +1113,30 @@ fn faces_leave_no_trace_on_disk_log_or_wire_and_at_most_a_read_buffer_in_memory(
     let control_text = format!("{}{}", home.state.display(), "/outbox.db");
     let control = Needles::of(&[control_text.as_bytes()]);
     let in_memory = Needles::of(&bytes_of[..4]);
-    let mut control_found = 0;
     let searching = Instant::now();
-    let mut left: BTreeMap<(&str, String), (usize, u64)> = BTreeMap::new();
-    let mut bytes = 0u64;
-    memory(daemon.pid(), |region, at, hay| {
-        bytes += hay.len() as u64;
-        control_found += control.places(hay, 8).iter().filter(|(n, _)| *n == 0).count();
-        for (number, place) in in_memory.places(hay, 8) {
-            let name = secrets[usize::from(number)].0;
-            left.entry((name, region.to_owned())).or_insert((0, at + place as u64)).0 += 1;
+    let (left, control_found) = loop {
+        let mut control_found = 0;
+        let mut left: BTreeMap<(&str, String), (usize, u64)> = BTreeMap::new();
+        let mut bytes = 0u64;
+        memory(daemon.pid(), |region, at, hay| {
+            bytes += hay.len() as u64;
+            control_found += control.places(hay, 8).iter().filter(|(n, _)| *n == 0).count();
+            for (number, place) in in_memory.places(hay, 8) {
+                let name = secrets[usize::from(number)].0;
+                left.entry((name, region.to_owned())).or_insert((0, at + place as u64)).0 += 1;
+            }
+        });
+        eprintln!(
+            "memory: {} MiB searched after {:?}, control found {control_found} times",
+            bytes >> 20,
+            searching.elapsed()
+        );
+        // On a busy machine the station may not have looked away yet. What is not overwritten then stays.
+        if left.values().all(|(runs, _)| runs * 8 <= READ_BUFFER) || searching.elapsed() > PATIENCE {
+            break (left, control_found);
         }
-    });
-    eprintln!(
-        "memory: {} MiB searched in {:?}, control found {control_found} times",
-        bytes >> 20,
-        searching.elapsed()
-    );
+        std::thread::sleep(Duration::from_secs(1));
+    };
     for ((name, region), (n, first)) in &left {
         eprintln!("memory: {n} runs of {name} in {region}, the first at {first:x}");
     }
@@ -1117,10 +1182,8 @@ fn faces_leave_no_trace_on_disk_log_or_wire_and_at_most_a_read_buffer_in_memory(
         log.len(),
         said.len()
     );
-    // What the network's libraries have not freed cannot be overwritten from here: at most one of
-    // their read buffers, 8 KiB, of each.
     for ((name, _), (runs, _)) in &left {
-        assert!(runs * 8 <= 8192, "about {} bytes of {name} remain in memory: {left:#?}", runs * 8);
+        assert!(runs * 8 <= READ_BUFFER, "about {} bytes of {name} remain in memory: {left:#?}", runs * 8);
     }
 }
 

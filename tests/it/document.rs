@@ -22,7 +22,7 @@ use vigil::event::{
 };
 
 use super::emrtd::forge::{self, Cert, Key, LDS, Md, Scheme, Signed};
-use super::support::daemon::{Ear, Home, PATIENCE, checks, photo, topics};
+use super::support::daemon::{Ear, Home, PATIENCE, checks, photo, topics, until};
 use super::support::mosquitto::Mosquitto;
 
 // ---- a passport -----------------------------------------------------------------------------
@@ -151,7 +151,7 @@ fn a_passport_whose_country_is_trusted_passes_and_its_portrait_is_handed_over() 
     // Nothing of the holder is told unless the site says so.
     let event = serde_json::to_string(&found.report).unwrap();
     for secret in ["ERIKSSON", "L898902C3", "740812", "1974", "UTO"] {
-        assert!(!event.contains(secret), "{secret} in {event}");
+        assert!(!tells(&event, secret), "{secret} in {event}");
     }
     let disclose = vec![DisclosedField::Age, DisclosedField::Nationality, DisclosedField::Name];
     let config = DocumentConfig { disclose, ..DocumentConfig::default() };
@@ -466,7 +466,7 @@ fn over_http(home: &Home, files: &[(String, Vec<u8>)], zone: &str, more: &Value)
 }
 
 fn over_the_bus(client: &mut Client, name: &str, document: &Value) -> Value {
-    let request = json!({"correlation": name, "deadline_ms": 20_000, "document": document});
+    let request = json!({"correlation": name, "deadline_ms": 60_000, "document": document});
     let reply =
         client.request(&topics(), "verify", name, request.to_string().into_bytes(), PATIENCE).unwrap();
     reply["event"].clone()
@@ -488,14 +488,14 @@ fn a_guest_is_verified_against_the_portrait_in_the_chip_over_http_and_the_bus() 
     let trust = home.path().join("csca");
     std::fs::create_dir(&trust).unwrap();
     write(&trust, "utopia.cer", &passport.csca);
-    let camera = format!("name = \"desk\"\nurl = \"{}\"", lobby.url());
+    let camera = format!("name = \"desk\"\nurl = \"{}\"\nstall_after_ms = 60000", lobby.url());
     let more = "[document]\ntrust = \"csca\"\ndisclose = [\"age\", \"nationality\"]\n[verify]\nmax_deadline_ms = 60000";
     home.write(&broker.url(), &[camera], more);
     let daemon = home.start_with(&[("VIGIL_LOG", "trace")]);
     ear.wait("/camera/desk", |s| s["state"] == "live");
     let mut client = Client::connect(&broker.config(), "asker", &[]).unwrap();
 
-    let deadline = json!({"deadline_ms": 20_000});
+    let deadline = json!({"deadline_ms": 60_000});
     let answer = over_http(&home, &named(&passport.files), &passport.zone, &deadline);
     let result = &answer["result"];
     assert_eq!(result["outcome"], "match", "{answer:#}");
@@ -560,19 +560,40 @@ fn a_guest_is_verified_against_the_portrait_in_the_chip_over_http_and_the_bus() 
     outbox.extend(std::fs::read(home.state.join("outbox.db-wal")).unwrap_or_default());
     let said: Vec<_> = ear.all().into_iter().filter(|m| !m.topic.contains("/cmd/")).collect();
     for secret in ["ERIKSSON", "L898902C3", "740812", "1974-08-12", "MUSTERMANN", "C11T002JM"] {
-        assert!(!log.contains(secret), "{secret} in the log");
-        assert!(!String::from_utf8_lossy(&outbox).contains(secret), "{secret} on the disk");
+        assert!(!tells(&log, secret), "{secret} in the log");
+        assert!(!tells(&String::from_utf8_lossy(&outbox), secret), "{secret} on the disk");
         for message in &said {
-            assert!(
-                !String::from_utf8_lossy(&message.payload).contains(secret),
-                "{secret} on {}",
-                message.topic
-            );
+            let text = String::from_utf8_lossy(&message.payload);
+            assert!(!tells(&text, secret), "{secret} on {}", message.topic);
         }
     }
     use std::os::unix::fs::PermissionsExt;
     let key = std::fs::metadata(home.state.join("document.key")).unwrap();
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
+}
+
+/// Whether a text has the word in it. Short ones are there by chance, too, in fractions of a second, in
+/// hashes and identifiers, which are longer than they.
+fn tells(text: &str, word: &str) -> bool {
+    let short = word.len() <= 6;
+    let apart = |c: Option<char>| !c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '.');
+    text.match_indices(word).any(|(at, _)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
+        !short || (apart(before) && apart(after))
+    })
+}
+
+#[test]
+fn short_words_are_told_from_parts_of_longer_ones() {
+    for (text, told) in [
+        ("born=740812", true),
+        ("{\"birth\":\"740812\"}", true),
+        ("2026-12-01T03:41:11.740812Z", false),
+        ("0fb1-740812aa", false),
+    ] {
+        assert_eq!(tells(text, "740812"), told, "{text}");
+    }
+    assert!(tells("XL898902C3X", "L898902C3"));
 }
 
 /// The specimen's own holder before the camera, cut from its chip: found, compared, and rejected
@@ -588,7 +609,6 @@ fn specimen_at_the_desk(home: &Home, client: &mut Client, lobby: &stage::Camera,
     let erika = Person::open(&png, &likeness).unwrap();
     lobby.show(Reel::visit(set, &erika).unwrap());
     assert!(lobby.settled(PATIENCE));
-    std::thread::sleep(std::time::Duration::from_millis(500));
     let files: Vec<(String, Vec<u8>)> = all_in(folder)
         .into_iter()
         .filter_map(|f| {
@@ -597,7 +617,11 @@ fn specimen_at_the_desk(home: &Home, client: &mut Client, lobby: &stage::Camera,
         .collect();
     assert_eq!(files.len(), 12);
     let zone = "P<D<<MUSTERMANN<<ERIKA<<<<<<<<<<<<<<<<<<<<<<\nC11T002JM4D<<9608122F1310317<<<<<<<<<<<<<<<6\n";
-    let answer = over_http(home, &files, zone, &json!({"deadline_ms": 20_000}));
+    // Pictures of the guest before may still be under way.
+    let answer = until("her face before the camera", || {
+        let answer = over_http(home, &files, zone, &json!({"deadline_ms": 60_000}));
+        (checks(&answer["result"])["face_comparison"].0 == "pass").then_some(answer)
+    });
     let encoded: serde_json::Map<_, _> =
         files.iter().map(|(name, bytes)| (name.clone(), STANDARD.encode(bytes).into())).collect();
     let event = over_the_bus(client, "erika", &json!({"mrz": zone, "files": encoded}));

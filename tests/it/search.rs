@@ -968,16 +968,20 @@ async fn markers_arrive_over_udp_and_again_over_a_new_connection() {
     cot.tell(&person);
     let mut bytes = [0; 4096];
     // The stone is not for this output.
-    let n = ear.recv(&mut bytes).await.unwrap();
+    let n = in_time(ear.recv(&mut bytes)).await.unwrap();
     let uid = |xml: &str| read_cot(xml).0["event"]["uid"].clone();
     let uids = |person: &SearchDetection| format!("vigil.{}", person.candidate);
     assert_eq!(uid(std::str::from_utf8(&bytes[..n]).unwrap()), uids(&person));
+    // A word that does not come is a failure, not a wait without end.
+    async fn in_time<T>(what: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(120), what).await.expect("it comes")
+    }
     async fn both(server: &tokio::net::TcpListener, wanted: [String; 2]) -> tokio::net::TcpStream {
-        let (mut stream, _) = server.accept().await.unwrap();
+        let (mut stream, _) = in_time(server.accept()).await.unwrap();
         let mut text = String::new();
         let mut bytes = [0; 4096];
         while wanted.iter().any(|w| !text.contains(w.as_str())) || !text.ends_with("</event>") {
-            let n = stream.read(&mut bytes).await.unwrap();
+            let n = in_time(stream.read(&mut bytes)).await.unwrap();
             assert!(n > 0, "{text}");
             text += std::str::from_utf8(&bytes[..n]).unwrap();
         }
@@ -991,17 +995,20 @@ async fn markers_arrive_over_udp_and_again_over_a_new_connection() {
     let gone =
         SearchDetection { state: DetectionState::End, end: Some(EndReason::OutOfEvidence), ..person.clone() };
     cot.tell(&gone);
-    let n = ear.recv(&mut bytes).await.unwrap();
+    let n = in_time(ear.recv(&mut bytes)).await.unwrap();
     let (xml, _) = read_cot(std::str::from_utf8(&bytes[..n]).unwrap());
     assert_eq!((xml["event"]["type"].as_str(), &xml["link"]["uid"]), ("t-x-d-d", &uids(&person)));
     cot.tell(&gone);
     cot.tell(&person);
-    let n = ear.recv(&mut bytes).await.unwrap();
+    let n = in_time(ear.recv(&mut bytes)).await.unwrap();
     assert_eq!(uid(std::str::from_utf8(&bytes[..n]).unwrap()), uids(&person));
     // The datagram is here before its sender has counted it.
-    while cot.states()[0].sent < 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    in_time(async {
+        while cot.states()[0].sent < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     assert!(cot.states()[0].trouble.is_none() && cot.states()[0].sent == 3 && cot.states()[0].dropped == 0);
     stop.request();
 }

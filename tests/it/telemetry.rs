@@ -16,6 +16,8 @@ use vigil::geo::klv::{Decoded, Fault, Reader, Set, Tag, st1201};
 use vigil::geo::mavlink::{Listener, Said};
 use vigil::geo::{Gimbal, Height, Timeline};
 
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Recorded telemetry, where it is: `$VIGIL_DATA`, or `shared/data` beside the repository.
 fn data(below: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VIGIL_DATA")
@@ -240,7 +242,7 @@ fn position(ms: u32) -> MavMessage {
 
 /// What is said until `count` things were, within a time that a loaded machine keeps.
 fn heard(listener: &Listener, count: usize) -> Vec<Said> {
-    let (mut said, end) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+    let (mut said, end) = (Vec::new(), Instant::now() + PATIENCE);
     while said.len() < count && Instant::now() < end {
         said.extend(listener.recv(Duration::from_millis(100)).unwrap().map(|r| r.said));
     }
@@ -250,7 +252,7 @@ fn heard(listener: &Listener, count: usize) -> Vec<Said> {
 #[test]
 fn mavlink_over_a_real_socket() {
     let listener = Listener::start(&TelemetryLink::parse("udp:127.0.0.1:0").unwrap(), None).unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     let address = loop {
         match listener.address() {
             Some(address) => break address,
@@ -318,7 +320,7 @@ fn a_connection_that_ends_is_opened_again() {
 fn a_link_that_cannot_be_opened_says_why() {
     let listener =
         Listener::start(&TelemetryLink::parse("serial:/dev/does-not-exist:57600").unwrap(), None).unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     let fault = loop {
         match listener.status().fault {
             Some(fault) => break fault,
@@ -339,9 +341,9 @@ fn mavlink_over_a_serial_port() {
     let listener = Listener::start(&link, Some(1)).unwrap();
     let mut drone = std::fs::File::from(pair.master);
     // Until the port is open and raw, what is written may be echoed or held.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     let mut said = Vec::new();
-    for n in 0..=255 {
+    for n in (0..=255).cycle() {
         drone.write_all(&frame(1, n, &position(u32::from(n)))).unwrap();
         said.extend(heard_now(&listener));
         if !said.is_empty() || Instant::now() > end {

@@ -25,7 +25,7 @@ use vigil::event::topic::Topics;
 use super::rtsp::free_port;
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for `done` to give something.
 pub(crate) fn until<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
@@ -83,7 +83,7 @@ impl Home {
             text.push_str(&format!("[[camera]]\n{camera}\n"));
         }
         text.push_str(&format!(
-            "[mqtt]\nurl = \"{broker}\"\nretry_min_ms = 20\nretry_max_ms = 300\nkeep_alive_s = 5\n\
+            "[mqtt]\nurl = \"{broker}\"\nretry_min_ms = 20\nretry_max_ms = 300\nkeep_alive_s = 120\n\
              [desk]\nlisten = \"{}\"\n{more}\n",
             self.desk
         ));
@@ -318,10 +318,7 @@ pub(crate) struct Ear {
 impl Ear {
     /// The broker has consented when this returns.
     pub(crate) fn new(config: &MqttConfig) -> Self {
-        // A machine that stands still for some seconds must not cost the connection: the broker would
-        // end it, and every later wait would be in vain.
-        let config = MqttConfig { keep_alive_s: 120, ..config.clone() };
-        let mut client = Client::connect(&config, "ear", &["vigil/#".to_owned()]).unwrap();
+        let mut client = Client::connect(config, "ear", &["vigil/#".to_owned()]).unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let deaf = Arc::new(Mutex::new(None));
         let stop = Arc::new(AtomicBool::new(false));
