@@ -145,6 +145,9 @@ impl StreamWriter {
         convert.link_filtered(&encoder, &i420).map_err(|_| broken("encoder"))?;
         gst::Element::link_many([&encoder, &parse, &video_queue, &mux, &sink]).map_err(|_| broken("mux"))?;
         gst::Element::link_many([klv.upcast_ref(), &klv_queue, &mux]).map_err(|_| broken("klv"))?;
+        let (enters, leaves) = (encoder.static_pad("sink"), video_queue.static_pad("sink"));
+        let (Some(enters), Some(leaves)) = (enters, leaves) else { return Err(broken("pads")) };
+        pass_gaps(&enters, &leaves);
         let bus = pipeline.bus().ok_or_else(|| broken("bus"))?;
         let writer = Self {
             pipeline,
@@ -252,6 +255,27 @@ impl StreamWriter {
             _ => None,
         }
     }
+}
+
+/// Leads gaps past the encoder, which keeps them for itself until the next picture: the multiplexer would wait
+/// as long. In order all the same, because it has handed on each picture before it takes the next.
+fn pass_gaps(enters: &gst::Pad, leaves: &gst::Pad) {
+    let leaves = leaves.downgrade();
+    enters.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &info.data
+            && let gst::EventView::Gap(gap) = event.view()
+            && let Some(leaves) = leaves.upgrade()
+            && let Some(segment) = leaves.sticky_event::<gst::event::Segment>(0)
+            && let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>()
+        {
+            // Encoders begin their own times late, so that none before is negative.
+            let (at, duration) = gap.get();
+            if let Some(at) = segment.position_from_running_time(at) {
+                leaves.send_event(gst::event::Gap::builder(at).duration(duration).build());
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 impl Drop for StreamWriter {
