@@ -12,7 +12,16 @@
 //!   half of it times the time since the one times the time to the other;
 //! - beyond the last message, while the movement is carried on, half of it times the time squared;
 //! - beyond that, the speed seen last, at least [`Growth::drift`], times the whole age;
-//! - the speed times the uncertainty of the time between telemetry and video.
+//! - the speed times the uncertainty of the time between telemetry and video;
+//! - for as long as the history reaches, what a position or height that is believed again after a jump
+//!   still is from where it was before: one of the two was wrong, and nobody knows which. A jump there
+//!   and back adds nothing.
+//!
+//! # Telemetry that is late
+//! Which time of the drone's a frame has is learned from the messages in the stream: the median distance
+//! between the two clocks. A message can be held back on its way and none comes before it was sent, so one
+//! that comes later than it should moves nothing, and its frames go without it; only what stays late for ten times
+//! as long as the distance was known, at most [`LATE_BELIEVED`], is another distance. A message that comes earlier than any before shows that those were late.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +47,12 @@ const CLOCK_SETTLED: u32 = 3;
 const JUMP_SLACK_M: f64 = 25.0;
 /// Messages from which the distance between the drone's clock and the video's is taken.
 const STREAM_WINDOW: usize = 33;
+/// What the distance of a message that was not held back may be off by.
+const STREAM_JITTER: SignedDuration = SignedDuration::from_millis(100);
+/// A message that comes later than this was not held back: the stream has another time.
+const LATEST: SignedDuration = SignedDuration::from_mins(10);
+/// What comes late for so long does so because the clocks are that far apart.
+const LATE_BELIEVED: SignedDuration = SignedDuration::from_mins(1);
 /// A distance that differs by more than this is another clock, or another stream.
 const STREAM_STEP: SignedDuration = SignedDuration::from_secs(1);
 /// No drone that is told where it is says an earlier year.
@@ -70,6 +85,10 @@ trait Sample: Copy + PartialEq {
     fn between(&self, other: &Self, part: f64) -> Option<Self>;
     /// Metres or radians from `other`. `None`: they do not compare.
     fn apart(&self, other: &Self) -> Option<f64>;
+    /// The way from `self` to `other` in metres: north and east, or up. `None` for what is no place.
+    fn way(&self, _other: &Self) -> Option<[f64; 2]> {
+        None
+    }
 }
 
 impl Sample for LatLon {
@@ -79,10 +98,14 @@ impl Sample for LatLon {
     }
 
     fn apart(&self, other: &Self) -> Option<f64> {
+        self.way(other).map(|[north, east]| north.hypot(east))
+    }
+
+    fn way(&self, other: &Self) -> Option<[f64; 2]> {
         const RADIUS_M: f64 = 6_371_000.0;
         let north = (other.lat() - self.lat()).radians();
         let east = (other.lon() - self.lon()).signed().radians() * self.lat().radians().cos();
-        Some(RADIUS_M * north.hypot(east))
+        Some([RADIUS_M * north, RADIUS_M * east])
     }
 }
 
@@ -98,10 +121,14 @@ impl Sample for Height {
     }
 
     fn apart(&self, other: &Self) -> Option<f64> {
+        self.way(other).map(|[up, _]| up.abs())
+    }
+
+    fn way(&self, other: &Self) -> Option<[f64; 2]> {
         match (self, other) {
-            (Self::Ellipsoid(a), Self::Ellipsoid(b)) => Some((a.0 - b.0).abs()),
-            (Self::SeaLevel(a), Self::SeaLevel(b)) => Some((a.0 - b.0).abs()),
-            (Self::Takeoff(a), Self::Takeoff(b)) => Some((a.0 - b.0).abs()),
+            (Self::Ellipsoid(a), Self::Ellipsoid(b)) => Some([b.0 - a.0, 0.0]),
+            (Self::SeaLevel(a), Self::SeaLevel(b)) => Some([b.0 - a.0, 0.0]),
+            (Self::Takeoff(a), Self::Takeoff(b)) => Some([b.0 - a.0, 0.0]),
             _ => None,
         }
     }
@@ -249,6 +276,10 @@ impl<S: Sample> Track<S> {
             _ => Ok(()),
         };
         match (before, after) {
+            (Ok(()), Ok(())) if place == self.entries.len() && self.is_nearer_to_doubted(at, &value) => {
+                let metres = self.entries.back().and_then(|last| last.value.apart(&value));
+                self.doubt(at, value, metres.unwrap_or(0.0))
+            }
             (Ok(()), Ok(())) => {
                 if self.doubted.first().is_some_and(|(first, _)| at >= *first) {
                     self.outliers += self.doubted.drain(..).count() as u64;
@@ -263,6 +294,16 @@ impl<S: Sample> Track<S> {
                 Taken::StillDoubted
             }
         }
+    }
+
+    /// Whether it goes on from messages that are not believed rather than from those that are: given a little
+    /// time, what jumped could have been flown.
+    fn is_nearer_to_doubted(&self, at: Timestamp, value: &S) -> bool {
+        let (Some((last, jumped)), Some(trusted)) = (self.doubted.last(), self.entries.back()) else {
+            return false;
+        };
+        let near = |other: &S| other.apart(value).unwrap_or(f64::INFINITY);
+        *last < at && near(jumped) < near(&trusted.value)
     }
 
     fn doubt(&mut self, at: Timestamp, value: S, metres: f64) -> Taken {
@@ -293,6 +334,16 @@ impl<S: Sample> Track<S> {
         {
             self.entries.pop_front();
         }
+    }
+
+    /// Metres from where it would be without the jumps that were believed, as far as the history reaches.
+    fn leapt(&self, at: Timestamp) -> f64 {
+        let neighbours = self.entries.iter().zip(self.entries.iter().skip(1));
+        let jumps = neighbours.filter(|(_, to)| to.broken && to.at <= at);
+        let [a, b] = jumps
+            .filter_map(|(from, to)| from.value.way(&to.value))
+            .fold([0.0, 0.0], |sum, way| [sum[0] + way[0], sum[1] + way[1]]);
+        a.hypot(b)
     }
 
     /// Units a second between two neighbours.
@@ -501,11 +552,95 @@ pub struct Timeline {
     newest: Option<Timestamp>,
     /// A time far from all others, and how many messages agreed with it.
     strange: Option<(Timestamp, u32)>,
-    /// Drone's clock less stream time, of the last messages.
-    stream: VecDeque<SignedDuration>,
-    stream_strange: u32,
+    /// What messages of the stream say of its time.
+    stream: StreamClock,
     accuracy: Option<(f64, f64)>,
     counts: TimelineCounts,
+}
+
+/// How far the drone's clock is from the stream's.
+#[derive(Debug, Default)]
+struct StreamClock {
+    /// Drone's clock less stream time, of the last messages that were not held back.
+    distances: VecDeque<SignedDuration>,
+    /// The stream times of the first and the last of all that had this distance.
+    confirmed: Option<(SignedDuration, SignedDuration)>,
+    /// Another distance: the first message of it with its time, and how many agreed.
+    strange: Option<(SignedDuration, Timestamp, u32)>,
+    /// Messages come earlier than could be: until more is known, no time is.
+    doubted: bool,
+    /// The stream time from which on every message comes late.
+    late_since: Option<SignedDuration>,
+}
+
+impl StreamClock {
+    /// The median distance.
+    fn distance(&self) -> Option<SignedDuration> {
+        let mut all: Vec<_> = self.distances.iter().copied().collect();
+        let middle = all.len() / 2;
+        (!all.is_empty()).then(|| *all.select_nth_unstable(middle).1)
+    }
+
+    /// Takes a message of `time` that came at `stream`; `goes_on` says that the drone's clock was not set back
+    /// with it. Whether the distance is another one from now on, by so much that it is news.
+    fn learn(&mut self, time: Timestamp, stream: SignedDuration, goes_on: bool) -> bool {
+        let Some(distance) = time.as_duration().checked_sub(stream) else { return false };
+        let usual = self.distance();
+        let step = usual.map_or(Some(SignedDuration::ZERO), |usual| distance.checked_sub(usual));
+        let within = |limit: SignedDuration| step.is_some_and(|step| step.abs() <= limit);
+        if within(STREAM_JITTER) {
+            (self.strange, self.doubted, self.late_since) = (None, false, None);
+            self.confirmed = Some((self.confirmed.map_or(stream, |(first, _)| first), stream));
+            self.distances.push_back(distance);
+            if self.distances.len() > STREAM_WINDOW {
+                self.distances.pop_front();
+            }
+            return false;
+        }
+        let late = step.is_some_and(|step| step.is_negative()) && within(LATEST);
+        let believed = if late && goes_on {
+            (self.strange, self.doubted) = (None, false);
+            let since = *self.late_since.get_or_insert(stream);
+            stream.checked_sub(since).is_none_or(|lasted| lasted > self.patience())
+        } else {
+            self.doubted = !late && !within(STREAM_STEP);
+            self.agrees(distance, time)
+        };
+        if believed {
+            let distances = VecDeque::from([distance]);
+            *self = Self { distances, confirmed: Some((stream, stream)), ..Self::default() };
+        }
+        believed && !within(STREAM_STEP)
+    }
+
+    /// How long it is not believed that what comes late is another distance: the longer, the better the present
+    /// one is known.
+    fn patience(&self) -> SignedDuration {
+        let known = self.confirmed.and_then(|(first, last)| last.checked_sub(first)).unwrap_or_default();
+        known.checked_mul(10).unwrap_or(LATE_BELIEVED).clamp(STREAM_STEP, LATE_BELIEVED)
+    }
+
+    /// Whether so many messages, one after the other, agree on another distance. While no picture brings the
+    /// stream's clock a demultiplexer guesses times, and no two of them agree.
+    fn agrees(&mut self, distance: SignedDuration, time: Timestamp) -> bool {
+        let series = match self.strange {
+            Some((first, since, count))
+                if distance.checked_sub(first).is_some_and(|off| off.abs() <= STREAM_JITTER) =>
+            {
+                (first, since, count + 1)
+            }
+            _ => (distance, time, 1),
+        };
+        self.strange = Some(series);
+        let (_, since, count) = series;
+        count >= CLOCK_SETTLED && time.duration_since(since).abs() >= STREAM_JITTER * 2
+    }
+
+    /// The drone's time at `stream`.
+    fn time(&self, stream: SignedDuration) -> Option<Timestamp> {
+        let distance = self.distance().filter(|_| !self.doubted)?;
+        Timestamp::from_duration(distance.checked_add(stream)?).ok()
+    }
 }
 
 impl fmt::Debug for Timeline {
@@ -529,8 +664,7 @@ impl Timeline {
             field_of_view: None,
             newest: None,
             strange: None,
-            stream: VecDeque::new(),
-            stream_strange: 0,
+            stream: StreamClock::default(),
             accuracy: None,
             counts: TimelineCounts::default(),
         }
@@ -547,8 +681,8 @@ impl Timeline {
     fn forget(&mut self) {
         let (config, counts, accuracy) = (self.config.clone(), self.counts, self.accuracy);
         let field_of_view = self.field_of_view;
-        let (stream, stream_strange) = (std::mem::take(&mut self.stream), self.stream_strange);
-        *self = Self { counts, accuracy, field_of_view, stream, stream_strange, ..Self::new(&config) };
+        let stream = std::mem::take(&mut self.stream);
+        *self = Self { counts, accuracy, field_of_view, stream, ..Self::new(&config) };
     }
 
     /// Takes a message whose time and the video's frames are by one clock.
@@ -608,28 +742,12 @@ impl Timeline {
     }
 
     /// Takes a message that came within the video's stream at `stream`, and learns from it which time
-    /// of the drone's a frame has: the median of the last messages, so that one that was held back
-    /// moves nothing.
+    /// of the drone's a frame has. One that was held back moves nothing.
     pub fn push_at(&mut self, telemetry: Telemetry, stream: Duration) -> Vec<Notice> {
         let stream = SignedDuration::try_from(stream).unwrap_or(SignedDuration::MAX);
-        let mut stepped = false;
-        if let Some(distance) = telemetry.time.as_duration().checked_sub(stream) {
-            let step = self.distance().map(|usual| distance.checked_sub(usual).map(|d| d.abs()));
-            if step.is_some_and(|step| step.is_none_or(|step| step > STREAM_STEP)) {
-                self.stream_strange += 1;
-                stepped = self.stream_strange >= CLOCK_SETTLED;
-                if stepped {
-                    self.stream.clear();
-                }
-            }
-            if step.is_none() || stepped || step.flatten().is_some_and(|step| step <= STREAM_STEP) {
-                self.stream_strange = 0;
-                self.stream.push_back(distance);
-                if self.stream.len() > STREAM_WINDOW {
-                    self.stream.pop_front();
-                }
-            }
-        }
+        let time = telemetry.time;
+        let goes_on = self.newest.is_none_or(|newest| time > newest);
+        let stepped = self.stream.learn(time, stream, goes_on);
         let mut notices = self.push(telemetry);
         if stepped {
             notices.push(Notice::StreamStepped);
@@ -639,23 +757,13 @@ impl Timeline {
 
     /// The video begins anew: its stream times have nothing to do with those before.
     pub fn new_stream(&mut self) {
-        self.stream.clear();
-        self.stream_strange = 0;
-    }
-
-    /// The median distance between the drone's clock and the stream's.
-    fn distance(&self) -> Option<SignedDuration> {
-        let mut all: Vec<_> = self.stream.iter().copied().collect();
-        let middle = all.len() / 2;
-        (!all.is_empty()).then(|| *all.select_nth_unstable(middle).1)
+        self.stream = StreamClock::default();
     }
 
     /// Which time of the drone's the stream had at `stream`. `None` while that is not known, or in
     /// doubt.
     pub fn drone_time(&self, stream: Duration) -> Option<Timestamp> {
-        let stream = SignedDuration::try_from(stream).ok()?;
-        let distance = self.distance().filter(|_| self.stream_strange == 0)?;
-        Timestamp::from_duration(distance.checked_add(stream)?).ok()
+        self.stream.time(SignedDuration::try_from(stream).ok()?)
     }
 
     /// The receiver says how far off its positions are, horizontally and vertically, one standard
@@ -754,14 +862,21 @@ impl Timeline {
         let jitter = f64::from(base.time_ms) / 1000.0;
         let (said_h, said_v) = self.accuracy.unwrap_or((0.0, 0.0));
         let all = |parts: &[f64]| parts.iter().map(|p| p * p).sum::<f64>().sqrt();
+        // A way of so many metres, on each of two axes.
+        let leapt = self.position.leapt(at) / std::f64::consts::SQRT_2;
         let turned = all(&[platform.growth(&ANGLE, jitter), gimbal.growth(&ANGLE, jitter)]);
         let angle = |degrees: f32| Angle::from_radians(all(&[deg(degrees).radians(), turned]));
         let sigma = PoseSigma {
             horizontal_m: all(&[
                 f64::from(base.horizontal_m).max(said_h),
                 position.growth(&POSITION, jitter),
+                leapt,
             ]),
-            vertical_m: all(&[f64::from(base.vertical_m).max(said_v), height.growth(&HEIGHT, jitter)]),
+            vertical_m: all(&[
+                f64::from(base.vertical_m).max(said_v),
+                height.growth(&HEIGHT, jitter),
+                self.height.leapt(at),
+            ]),
             yaw: angle(base.yaw_deg),
             pitch: angle(base.pitch_deg),
             roll: angle(base.roll_deg),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use image::{GrayImage, ImageFormat};
 use jiff::Timestamp;
 
-use super::machine::{Find, Look, Outcome, Search};
+use super::machine::{Doubt, Find, Look, Outcome, Search};
 use crate::base::{Culprit, Error, Kind, Result};
 use crate::capture::{Frame, SampleData, Samples};
 use crate::config::{TelemetryConfig, TelemetryKind, ThermalConfig};
@@ -86,6 +86,8 @@ pub enum Blind {
     Pose(NoPose),
     /// Its lines of sight meet no ground.
     Ground(NoGround),
+    /// From where it was taken is said, and not believed.
+    Doubt(Doubt),
 }
 
 impl fmt::Display for Blind {
@@ -95,6 +97,7 @@ impl fmt::Display for Blind {
             Self::Polarity => f.write_str("whether warm is bright or dark is being found out"),
             Self::Pose(why) => why.fmt(f),
             Self::Ground(why) => write!(f, "the picture shows no ground: {why}"),
+            Self::Doubt(why) => why.fmt(f),
         }
     }
 }
@@ -108,7 +111,7 @@ pub struct ChainStats {
     pub repeated: u64,
     /// Frames in which nothing could be looked for.
     pub unseeing: u64,
-    /// Frames that were looked at and whose place was not found out.
+    /// Frames that were looked at and whose place was not found out, or is not believed.
     pub unplaced: u64,
     /// Frames that became looks.
     pub looks: u64,
@@ -370,8 +373,11 @@ impl Chain {
             let looked = pose.map_err(Blind::Pose).and_then(|pose| self.place(seen, &pose));
             match looked {
                 Ok(outcomes) => {
-                    self.stats.looks += 1;
-                    self.blind = None;
+                    self.blind = self.search.doubt().cloned().map(Blind::Doubt);
+                    match self.blind {
+                        None => self.stats.looks += 1,
+                        Some(_) => self.stats.unplaced += 1,
+                    }
                     out.extend(outcomes);
                 }
                 Err(why) => {

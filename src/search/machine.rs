@@ -1,5 +1,6 @@
 //! The machine: looks in, outcomes out.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ const FASTEST_CAMERA: f64 = 60.0;
 const JUMP_M: f64 = 30.0;
 /// A camera that stays where it jumped to for this long is there, seconds.
 const SETTLE_S: f64 = 3.0;
+/// One standard deviation of the camera's place with which any picture is worth its ground, metres: six times
+/// what a receiver in the open has.
+const VAGUE_M: f64 = 10.0;
 /// Candidates a square kilometre that were begun before any were, and the ground that this counts for.
 const FIRST_PER_KM2: f64 = 500.0;
 const FIRST_KM2: f64 = 0.01;
@@ -210,6 +214,9 @@ pub struct SearchStats {
     /// Frames whose place could not be believed: the camera had jumped, or its telemetry was stale. Nothing
     /// that they do not show is counted as missing.
     pub doubted: u64,
+    /// Frames of which it is only known whereabouts they were taken, as after a jump: what they show counts, and
+    /// no ground is searched by them.
+    pub vague: u64,
     /// Warm shapes without a place on the ground.
     pub unplaced: u64,
     /// Warm shapes left out because a frame had too many.
@@ -249,13 +256,42 @@ pub(super) struct Ground {
     idle_finds: f64,
 }
 
+/// Why nothing was made of a frame: what the drone says of where it was taken is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// These inputs were said too long ago, or jumped and did not settle.
+    Stale(Vec<Input>),
+    /// The camera leapt, and has not stayed where it is now for long enough.
+    Leapt,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale(inputs) => {
+                let names: Vec<_> = inputs.iter().map(|i| i.as_str()).collect();
+                write!(f, "nothing that the drone said lately of its {} can be believed", names.join(", "))
+            }
+            Self::Leapt => f.write_str("the drone's position leapt: not believed until it stays"),
+        }
+    }
+}
+
 /// Where the camera was, and whether that can be believed.
 #[derive(Clone, Copy, Debug)]
 struct Whereabouts {
     at: LatLon,
     time: Timestamp,
-    /// Since when it has been somewhere else.
-    elsewhere: Option<(LatLon, Timestamp)>,
+    /// Where it has leapt to.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// A place that is not believed yet.
+#[derive(Clone, Copy, Debug)]
+struct Elsewhere {
+    at: LatLon,
+    time: Timestamp,
+    since: Timestamp,
 }
 
 /// The machine.
@@ -265,13 +301,14 @@ pub struct Search {
     ids: Ids,
     mission: Option<Mission>,
     whereabouts: Option<Whereabouts>,
+    doubt: Option<Doubt>,
     stats: SearchStats,
 }
 
 impl Search {
     /// A search without a mission.
     pub fn new(setup: SearchSetup, ids: Ids) -> Self {
-        Self { setup, ids, mission: None, whereabouts: None, stats: SearchStats::default() }
+        Self { setup, ids, mission: None, whereabouts: None, doubt: None, stats: SearchStats::default() }
     }
 
     /// Goes on with a mission that was under way when the box stopped.
@@ -283,6 +320,11 @@ impl Search {
     /// The mission that is under way.
     pub fn mission(&self) -> Option<MissionView> {
         self.mission.as_ref().map(Mission::view)
+    }
+
+    /// Why nothing was made of the newest frame; none if something was.
+    pub fn doubt(&self) -> Option<&Doubt> {
+        self.doubt.as_ref()
     }
 
     /// Counts since the machine was made.
@@ -369,6 +411,7 @@ impl Search {
         if self.mission.is_none() {
             if !self.setup.auto_start {
                 self.stats.idle += 1;
+                self.doubt = None;
                 return Vec::new();
             }
             self.start_by_itself(look.time);
@@ -383,10 +426,11 @@ impl Search {
             return Vec::new();
         }
         ground.newest = look.time;
-        let believed = believe(&mut self.whereabouts, &look);
-        if !believed {
-            self.stats.doubted += 1;
-        }
+        self.doubt = believe(&mut self.whereabouts, &look).err();
+        let believed = self.doubt.is_none();
+        self.stats.doubted += u64::from(!believed);
+        let counts = believed && is_known_well(&look);
+        self.stats.vague += u64::from(believed && !counts);
         let mut ground = match mission.ground.take() {
             Some(ground) => ground,
             None => return Vec::new(),
@@ -400,6 +444,7 @@ impl Search {
             from,
             look: &look,
             believed,
+            counts,
             out: Vec::new(),
         };
         turn.take(&mut ground, dt.max(0.0));
@@ -425,35 +470,43 @@ fn viewpoint(ground: &Ground, look: &Look<'_>, seconds: f64) -> Viewpoint {
 
 /// Whether the camera can be where the look says. A position that leaps is not believed until it stays; one
 /// whose telemetry is stale is not either.
-fn believe(whereabouts: &mut Option<Whereabouts>, look: &Look<'_>) -> bool {
-    let here = look.pose.position;
-    let fresh = !look
-        .pose
-        .stale
-        .iter()
-        .any(|i| matches!(i, Input::Position | Input::Height | Input::Gimbal | Input::Platform));
+fn believe(whereabouts: &mut Option<Whereabouts>, look: &Look<'_>) -> Result<(), Doubt> {
+    let (here, now) = (look.pose.position, look.time);
+    let stays = Whereabouts { at: here, time: now, elsewhere: None };
+    let needed = |i: &Input| matches!(i, Input::Position | Input::Height | Input::Gimbal | Input::Platform);
+    let stale: Vec<Input> = look.pose.stale.iter().copied().filter(needed).collect();
+    let fresh = if stale.is_empty() { Ok(()) } else { Err(Doubt::Stale(stale)) };
     let Some(before) = whereabouts else {
-        *whereabouts = Some(Whereabouts { at: here, time: look.time, elsewhere: None });
+        *whereabouts = Some(stays);
         return fresh;
     };
-    let near = |a: LatLon, time: Timestamp| {
-        let [e, n] = Plane::at(a).metres(here);
-        e.hypot(n) <= JUMP_M + FASTEST_CAMERA * seconds(look.time, time).abs()
+    let from = |at: LatLon| {
+        let [e, n] = Plane::at(at).metres(here);
+        e.hypot(n)
     };
-    if near(before.at, before.time) {
-        *before = Whereabouts { at: here, time: look.time, elsewhere: None };
-        return fresh;
-    }
-    match before.elsewhere {
-        Some((there, since)) if near(there, since) => {
-            if seconds(look.time, since).abs() >= SETTLE_S {
-                *before = Whereabouts { at: here, time: look.time, elsewhere: None };
-                return fresh;
-            }
+    let reach = |time: Timestamp| JUMP_M + FASTEST_CAMERA * seconds(now, time).abs();
+    // Where it leapt to is looked at first: given time, a camera could have flown there.
+    let since = match before.elsewhere {
+        Some(there) if from(there.at) <= from(before.at).min(reach(there.time)) => there.since,
+        _ if from(before.at) <= reach(before.time) => {
+            *before = stays;
+            return fresh;
         }
-        _ => before.elsewhere = Some((here, look.time)),
+        _ => now,
+    };
+    if seconds(now, since).abs() >= SETTLE_S {
+        *before = stays;
+        return fresh;
     }
-    false
+    before.elsewhere = Some(Elsewhere { at: here, time: now, since });
+    Err(Doubt::Leapt)
+}
+
+/// Whether it is known which ground the picture shows, and not only whereabouts it lies: to half the
+/// picture's width. What such a frame shows counts; what it does not show is not missing, and nothing is searched.
+fn is_known_well(look: &Look<'_>) -> bool {
+    let wide = look.height_above_ground_m * look.pixel_angle.radians() * f64::from(look.picture[0]);
+    look.pose.sigma.horizontal_m <= VAGUE_M.max(wide / 2.0)
 }
 
 impl Mission {
@@ -545,6 +598,8 @@ struct Turn<'a, 'b> {
     from: Viewpoint,
     /// Whether the camera's place is believed.
     believed: bool,
+    /// Whether it is known well enough to say what the picture does not show.
+    counts: bool,
     out: Vec<Outcome>,
 }
 
@@ -562,7 +617,7 @@ struct Glimpse {
 impl Turn<'_, '_> {
     fn take(&mut self, ground: &mut Ground, dt: f64) {
         let now = self.look.time;
-        if self.believed {
+        if self.counts {
             let footprint: Vec<[f64; 2]> =
                 self.look.footprint.iter().map(|p| ground.plane.metres(*p)).collect();
             ground.grid.look(&footprint, &self.from);
@@ -601,7 +656,7 @@ impl Turn<'_, '_> {
                 candidate.beliefs.hit(&self.setup.detectors, &observation.sight, noise(spread));
                 candidate.saw(now, observation, glimpse.line, glimpse.pixel);
                 candidate.facts = self.facts(observation.method);
-            } else if glimpse.within && self.believed {
+            } else if glimpse.within && self.counts {
                 candidate.in_view(now, glimpse.line, cos_view);
                 let spread = track_variance(candidate.track.map_or(8.0, |t| t.size_px), 0.0, glimpse.gsd_m);
                 candidate.beliefs.miss(glimpse.gsd_m, noise(spread));

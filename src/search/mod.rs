@@ -82,6 +82,6 @@ pub use chain::{Blind, CameraOf, Chain, ChainParts, ChainStats, FrameTime};
 pub use evidence::{DetectorModel, ScoreBin, ScoreTable};
 pub use export::{MissionReport, geojson, kml};
 pub use ids::Ids;
-pub use machine::{CoverageView, Find, Look, Outcome, Search, SearchSetup, SearchStats};
+pub use machine::{CoverageView, Doubt, Find, Look, Outcome, Search, SearchSetup, SearchStats};
 pub use mission::{MAX_COMMAND_BYTES, MissionOrder, StopOrder};
 pub use store::{Keeper, MissionLine, Missions, Snapshot};

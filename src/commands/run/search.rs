@@ -418,19 +418,18 @@ impl Station {
     /// Telemetry that has come.
     fn listen(&mut self) {
         let mut notices = Vec::new();
-        let mut heard = false;
+        let known = self.chain.timeline().counts().messages;
         while let Some(packet) = self.metadata.try_recv() {
-            // What belongs to a stream that is over has no place in this one.
-            if packet.at.is_some_and(|at| self.opening.is_some_and(|o| o != at.opening)) {
+            // What belongs to a stream that is over has no place in this one; and before its first picture
+            // brings a stream's clock, the times of its packets are guessed.
+            if packet.at.is_some_and(|at| self.opening != Some(at.opening)) {
                 continue;
             }
-            heard = true;
             notices.extend(self.chain.klv(&packet.bytes, packet.at.map(|t| t.position)));
         }
         if let Drone::Mavlink(link) = &self.drone {
             // Its thread has ended only when the box stops.
             while let Ok(Some(received)) = link.recv(Duration::ZERO) {
-                heard = true;
                 match received.said {
                     Said::Telemetry(telemetry) => {
                         notices.extend(self.chain.tell_arrived(telemetry, received.arrival))
@@ -442,7 +441,8 @@ impl Station {
                 }
             }
         }
-        if heard {
+        // What is damaged says nothing.
+        if self.chain.timeline().counts().messages > known {
             self.told().telemetry_at = Some(Instant::now());
         }
         for notice in notices {

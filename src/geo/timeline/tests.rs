@@ -161,6 +161,32 @@ fn a_jump_is_named_not_followed_and_never_interpolated_across() {
     assert_eq!(timeline.counts().jumped, 1 + 4);
 }
 
+/// Fifty metres in a tenth of a second are a jump; half a second later a fast drone could have flown them, and did not.
+#[test]
+fn a_jump_that_could_have_been_flown_in_time_is_one_all_the_same() {
+    let mut timeline = flown((0..=10).map(|n| n * 100));
+    let aside = LatLon::from_degrees(30.0, 120.0 + 50.0 / DEGREE_M / 30f64.to_radians().cos());
+    let mut notices = Vec::new();
+    for n in 11..=15 {
+        let at = LatLon::from_degrees(
+            said(n * 100).position.unwrap().lat().degrees(),
+            aside.unwrap().lon().degrees(),
+        );
+        notices.extend(timeline.push(Telemetry { position: at, ..said(n * 100) }));
+        let pose = timeline.pose(time(n * 100 - 50), false).unwrap();
+        let east = (pose.position.lon().degrees() - 120.0) * DEGREE_M;
+        assert!(n == 15 || east.abs() < 1e-3, "{n}: {east}");
+    }
+    assert!(matches!(notices[..], [Notice::Jumped(..), Notice::Settled(Input::Position)]), "{notices:?}");
+    assert!(timeline.pose(time(1_450), false).unwrap().sigma.horizontal_m > 35.0);
+    // And back at once: again five messages are needed.
+    let mut notices = Vec::new();
+    for n in 16..=20 {
+        notices.extend(timeline.push(said(n * 100)));
+    }
+    assert!(matches!(notices[..], [Notice::Jumped(..), Notice::Settled(Input::Position)]), "{notices:?}");
+}
+
 #[test]
 fn a_height_that_changes_its_kind_is_not_mixed() {
     let mut timeline = flown([0, 100]);
@@ -302,6 +328,112 @@ fn the_stream_knows_the_drones_time() {
     assert_eq!(timeline.drone_time(stream(150)), None);
     timeline.push_at(said(9_000), stream(0));
     assert_eq!(timeline.drone_time(stream(150)), Some(time(9_150)));
+}
+
+/// Video and telemetry belong together by the times that are in them, not by when they came.
+#[test]
+fn telemetry_that_comes_late_moves_no_frame() {
+    let stream = |ms: i64| Duration::from_millis(ms as u64);
+    for late in [300, 800, 3_000, 45_000] {
+        let mut timeline = Timeline::new(&config());
+        for n in 0..40 {
+            assert_eq!(timeline.push_at(said(5_000 + n * 100), stream(n * 100)), []);
+        }
+        // The link is jammed, and goes on: everything comes `late` after its time.
+        for n in 40..220 {
+            assert_eq!(timeline.push_at(said(5_000 + n * 100), stream(n * 100 + late)), [], "{late}");
+            assert_eq!(timeline.drone_time(stream(2_050)), Some(time(7_050)), "{late} {n}");
+        }
+        // It is free again, and what is late still comes between.
+        for n in 220..240 {
+            assert_eq!(timeline.push_at(said(5_000 + n * 100), stream(n * 100)), []);
+            assert_eq!(timeline.push_at(said(5_000 + n * 100 - 150), stream(n * 100 + 10)), []);
+            assert_eq!(timeline.drone_time(stream(2_050)), Some(time(7_050)), "{late} {n}");
+        }
+    }
+}
+
+#[test]
+fn what_is_late_for_a_minute_is_another_distance_and_what_is_early_shows_it_at_once() {
+    let stream = |ms: i64| Duration::from_millis(ms as u64);
+    let mut timeline = Timeline::new(&config());
+    let mut notices = Vec::new();
+    // Half a second of a stream whose times were guessed is soon forgotten.
+    for n in 0..5 {
+        notices.extend(timeline.push_at(said(5_000 + n * 100), stream(n * 100 - n * 90)));
+    }
+    for n in 5..90 {
+        notices.extend(timeline.push_at(said(5_000 + n * 100), stream(n * 100)));
+    }
+    assert_eq!(notices, []);
+    assert_eq!(timeline.drone_time(stream(8_000)), Some(time(13_000)));
+    for n in 90..720 {
+        notices.extend(timeline.push_at(said(5_000 + n * 100), stream(n * 100 + 2_000)));
+        assert!(n > 690 || notices.is_empty(), "{n}");
+    }
+    assert_eq!(notices, [Notice::StreamStepped]);
+    assert_eq!(timeline.drone_time(stream(66_000)), Some(time(69_000)));
+    // Half a second earlier than that, three times: it was late all the while. No clock stepped for it.
+    for n in 720..723 {
+        assert_eq!(timeline.push_at(said(5_000 + n * 100), stream(n * 100 + 1_500)), []);
+    }
+    assert_eq!(timeline.drone_time(stream(66_000)), Some(time(69_500)));
+    // A drone's clock that is set back by a second and a half is one, after three messages.
+    let mut notices = Vec::new();
+    for n in 723..726 {
+        notices.extend(timeline.push_at(said(5_000 + n * 100 - 1_500), stream(n * 100 + 1_500)));
+    }
+    assert_eq!(notices, [Notice::StreamStepped]);
+    assert_eq!(timeline.drone_time(stream(66_000)), Some(time(68_000)));
+}
+
+/// While no picture brings the stream's clock, times stand still or nearly so.
+#[test]
+fn guessed_times_of_a_gap_in_the_video_are_no_other_clock() {
+    let stream = |ms: i64| Duration::from_millis(ms as u64);
+    for per_second in [5, 10, 50] {
+        let step = 1_000 / per_second;
+        let mut timeline = Timeline::new(&config());
+        for n in 0..3 * per_second {
+            assert_eq!(timeline.push_at(said(5_000 + n * step), stream(n * step)), []);
+        }
+        for n in 3 * per_second..10 * per_second {
+            let guessed = 3_000 + (n - 3 * per_second) * step / 20;
+            assert_eq!(timeline.push_at(said(5_000 + n * step), stream(guessed)), [], "{per_second}");
+        }
+        for n in 10 * per_second..11 * per_second {
+            assert_eq!(timeline.push_at(said(5_000 + n * step), stream(n * step)), []);
+            assert_eq!(timeline.drone_time(stream(10_000)), Some(time(15_000)), "{per_second}");
+        }
+    }
+}
+
+#[test]
+fn a_place_after_a_jump_may_be_off_by_the_jump() {
+    let mut timeline = flown((0..=10).map(|n| n * 100));
+    let before = timeline.pose(time(950), false).unwrap().sigma.horizontal_m;
+    let off = 80.0 / DEGREE_M;
+    let away = |ms: i64| {
+        let at = said(ms).position.unwrap();
+        Telemetry { position: LatLon::from_degrees(at.lat().degrees() + off, 120.0), ..said(ms) }
+    };
+    for n in 11..=40 {
+        timeline.push(away(n * 100));
+    }
+    let there = timeline.pose(time(3_950), false).unwrap();
+    assert!((north_m(&there) - 119.5).abs() < 0.1 && there.stale.is_empty());
+    // 80 m in a direction that nobody knows beforehand, and the metre flown meanwhile: 57 m on each axis.
+    assert!((there.sigma.horizontal_m - 57.3).abs() < 0.5, "{:?}", there.sigma);
+    // What was told before the jump is not touched, and height is another matter.
+    assert_eq!(timeline.pose(time(950), false).unwrap().sigma.horizontal_m, before);
+    assert!(there.sigma.vertical_m < 4.0);
+    // There and back: it was a fault of the receiver, and is over.
+    for n in 41..=60 {
+        timeline.push(said(n * 100));
+    }
+    let back = timeline.pose(time(5_950), false).unwrap();
+    assert!((north_m(&back) - 59.5).abs() < 0.1);
+    assert!(back.sigma.horizontal_m < before + 1.5, "{:?}", back.sigma);
 }
 
 #[test]
