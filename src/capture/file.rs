@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::frame::{Frame, FrameInfo};
 use super::metadata::{Metadata, StreamTime};
-use super::pipeline::open_every_frame;
+use super::pipeline::{GstOpener, open_every_frame};
 use super::source::{Pull, Source, SourceMetadata};
 use super::tiff::TiffSource;
 use super::transport::KlvReader;
@@ -88,6 +88,41 @@ pub fn read_flight(path: &Path) -> Result<FlightReader> {
     Ok(FlightReader { frames, packets, next: None, ended: false })
 }
 
+/// The KLV packets of one recorded transport stream, an iterator, in the order of the file.
+#[derive(Debug)]
+pub struct PacketReader {
+    packets: KlvReader,
+    opened: Instant,
+    ended: bool,
+}
+
+/// Opens a transport stream to read its KLV packets and not its pictures; `None` if it is none.
+pub fn read_packets(path: &Path) -> Result<Option<PacketReader>> {
+    GstOpener::new()?;
+    let packets = KlvReader::open(path).map_err(|e| e.context(path.display().to_string()))?;
+    Ok(packets.map(|packets| PacketReader { packets, opened: Instant::now(), ended: false }))
+}
+
+impl Iterator for PacketReader {
+    type Item = Result<Metadata>;
+
+    fn next(&mut self) -> Option<Result<Metadata>> {
+        if self.ended {
+            return None;
+        }
+        let packet = self.packets.before(None).transpose();
+        self.ended = !matches!(packet, Some(Ok(_)));
+        packet.map(|packet| packet.map(|packet| recorded(packet, self.opened)))
+    }
+}
+
+/// A packet of a file that was opened at `opened`.
+fn recorded(packet: SourceMetadata, opened: Instant) -> Metadata {
+    let SourceMetadata { bytes, position, stamped, .. } = packet;
+    let at = position.map(|position| StreamTime { opening: 1, position });
+    Metadata { bytes, at, stamped, arrived: opened + position.unwrap_or_default() }
+}
+
 impl FlightReader {
     fn item(&mut self) -> Result<Option<Recorded>> {
         if self.next.is_none() {
@@ -97,10 +132,7 @@ impl FlightReader {
         if let Some(packets) = &mut self.packets
             && let Some(packet) = packets.before(position)?
         {
-            let SourceMetadata { bytes, position, stamped, .. } = packet;
-            let at = position.map(|position| StreamTime { opening: 1, position });
-            let arrived = self.frames.opened.0 + position.unwrap_or_default();
-            return Ok(Some(Recorded::Metadata(Metadata { bytes, at, stamped, arrived })));
+            return Ok(Some(Recorded::Metadata(recorded(packet, self.frames.opened.0))));
         }
         Ok(self.next.take().map(Recorded::Frame))
     }

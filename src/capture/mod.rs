@@ -35,7 +35,7 @@ mod tiff;
 mod transport;
 
 pub use camera::{Camera, CameraStats, CameraStatus, Drops, Probe, probe};
-pub use file::{FileReader, FlightReader, Recorded, read_file, read_flight};
+pub use file::{FileReader, FlightReader, PacketReader, Recorded, read_file, read_flight, read_packets};
 pub use frame::{Converter, Frame, FrameInfo, MAX_PIXELS, MAX_SIDE, Pixels, RgbImage};
 pub use klv::{KlvAssembler, KlvFigures, MAX_KLV_BYTES};
 pub use metadata::{Metadata, MetadataReader, MetadataReceived, StreamTime};

@@ -12,6 +12,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -229,6 +230,8 @@ pub(super) struct KlvReader {
     next: Option<SourceMetadata>,
     /// How far the video was read past.
     video: Duration,
+    /// The file is read to its end.
+    read: Arc<AtomicBool>,
     ended: bool,
 }
 
@@ -240,6 +243,8 @@ impl std::fmt::Debug for KlvReader {
 
 /// A packet stands at most so much later in the file than the picture of its time.
 const READ_AHEAD: Duration = Duration::from_secs(2);
+/// What has no stream in it says no end: after this long there is none.
+const STREAMS_WITHIN: Duration = Duration::from_secs(1);
 /// A file that gives nothing for this long is given up.
 const NOTHING_FOR: Duration = Duration::from_secs(20);
 
@@ -260,6 +265,18 @@ impl KlvReader {
         queue.link(&demux).map_err(|_| wiring("the transport stream"))?;
         let reports = Arc::new(Reports::default());
         filter(&demux, &reports);
+        let read = Arc::new(AtomicBool::new(false));
+        if let Some(sink) = demux.static_pad("sink") {
+            let read = read.clone();
+            sink.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                if let Some(gst::PadProbeData::Event(event)) = &info.data
+                    && event.type_() == gst::EventType::Eos
+                {
+                    read.store(true, Ordering::Relaxed);
+                }
+                gst::PadProbeReturn::Ok
+            });
+        }
         let (sender, events) = sync_channel(256);
         let weak = pipeline.downgrade();
         demux.connect_pad_added(move |_, pad| {
@@ -281,7 +298,7 @@ impl KlvReader {
             ));
         }
         let events = Some(events);
-        Ok(Some(Self { events, pipeline, next: None, video: Duration::ZERO, ended: false }))
+        Ok(Some(Self { events, pipeline, next: None, video: Duration::ZERO, read, ended: false }))
     }
 
     /// The next packet that belongs before a picture at `position`; with `None`, the next of all.
@@ -306,7 +323,11 @@ impl KlvReader {
         let Some(events) = &self.events else { return Ok(None) };
         let started = Instant::now();
         let mut over = false;
+        let mut read_at = None;
         loop {
+            if self.read.load(Ordering::Relaxed) {
+                over |= read_at.get_or_insert_with(Instant::now).elapsed() > STREAMS_WITHIN;
+            }
             match events.recv_timeout(if over { Duration::ZERO } else { Duration::from_millis(20) }) {
                 Ok(event) => return Ok(Some(event)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,9 +13,10 @@ use serde_json::{Value, json};
 use super::print_line;
 use crate::base::error::Context as _;
 use crate::base::{Culprit, Error, Kind, Result};
+use crate::capture::{PacketReader, read_packets};
 use crate::config::{AltitudeAbove, TelemetryConfig, TelemetryKind, UtcOffset};
 use crate::geo::dji::SrtReader;
-use crate::geo::klv::{KEY, Reader, Tag};
+use crate::geo::klv::{Found, KEY, Reader, Tag};
 use crate::geo::{Gimbal, Height, Input, Telemetry, Timeline};
 
 /// Bytes at the beginning of a file by which its kind is found out.
@@ -25,15 +27,15 @@ const MOST_TOLD: usize = 40;
 
 /// Looks at recorded telemetry: what is said how often, what is missing, what is damaged.
 ///
-/// Files: MISB ST 0601 KLV as it comes out of a transport stream, and DJI subtitles; the kind is found
-/// out by the content.
+/// Files: transport streams with MISB ST 0601 KLV in them, such KLV by itself, and DJI subtitles; the kind
+/// is found out by the content.
 ///
 /// Exit code 0 if every input of a position is said and nothing is damaged; 1 if something is
 /// damaged or does not fit; 2 if nothing is, but an input is not said (the configuration can assume
 /// it); sysexits codes otherwise (65: not telemetry, 66: a file is not there).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    vigil telemetry flight.klv\n  \
+    vigil telemetry flight.ts\n  \
     vigil telemetry DJI_0042.SRT --utc-offset +08:00 --altitude-above takeoff\n  \
     vigil telemetry *.SRT --json")]
 pub(super) struct Args {
@@ -124,16 +126,11 @@ fn look(path: &Path, args: &Args) -> Result<Report> {
         report.klv(&mut file).map_err(cannot)?;
     } else if subtitles || head.windows(3).any(|w| w == b"-->") {
         report.subtitles(file, &config)?;
-    } else if transport {
-        return Err(Error::new(
-            Kind::Unsupported,
-            Culprit::Request,
-            "this is a transport stream, not its telemetry",
-        )
-        .remedy("take the KLV out of it first"));
+    } else if transport && let Some(packets) = read_packets(path)? {
+        report.stream(packets)?;
     } else {
         return Err(Error::new(Kind::Malformed, Culprit::Request, "this is no telemetry that is known")
-            .remedy("name a file of ST 0601 KLV or a DJI subtitle file"));
+            .remedy("name a transport stream with ST 0601 KLV, a file of it, or a DJI subtitle file"));
     }
     Ok(report)
 }
@@ -151,50 +148,87 @@ impl Report {
             }
             for found in found {
                 let at = format!("byte {}", found.at);
-                match found.set() {
-                    Err(fault) => self.fault(fault.to_string(), at),
-                    Ok(decoded) => {
-                        for (tag, why) in &decoded.refused {
-                            self.fault(format!("item {tag} {why}"), at.clone());
-                        }
-                        for tag in &decoded.unstated {
-                            self.remark(format!("item {tag} says that it is not known"));
-                        }
-                        for tag in &decoded.repeated {
-                            self.remark(format!("item {tag} is repeated"));
-                        }
-                        if decoded.time_not_first {
-                            self.remark("the time is not the first item".to_owned());
-                        }
-                        if decoded.unknown > 0 {
-                            self.remark("items that are not understood".to_owned());
-                        }
-                        if decoded.security {
-                            self.remark("a security set, not looked into".to_owned());
-                        }
-                        match decoded.set.number(Tag::LS_VERSION) {
-                            Some(version) => self.remark(format!("version {version} of ST 0601")),
-                            None => self.remark("no version of ST 0601".to_owned()),
-                        }
-                        let flags = decoded.set.flags().unwrap_or_default();
-                        if flags.image_invalid() {
-                            self.remark("the camera says that the picture is of no use".to_owned());
-                        }
-                        if flags.black_hot() {
-                            self.remark("what is warm is dark (black-hot)".to_owned());
-                        }
-                        self.told(decoded.set.telemetry(), &at);
-                    }
-                }
+                self.set(&found, &at, None);
             }
             if read == 0 {
                 break;
             }
         }
+        self.strange(&reader);
+        Ok(())
+    }
+
+    /// Packets of a transport stream, each with its place in it.
+    fn stream(&mut self, packets: PacketReader) -> Result<()> {
+        self.kind = "a transport stream with MISB ST 0601 KLV";
+        let mut reader = Reader::new();
+        for packet in packets {
+            let packet = packet?;
+            let stream = packet.at.map(|at| at.position);
+            let at = stream.map_or("a packet without a time".to_owned(), |at| {
+                format!("second {:.1} of the stream", at.as_secs_f64())
+            });
+            for found in reader.read(&packet.bytes) {
+                self.set(&found, &at, stream);
+            }
+            if !packet.stamped {
+                self.remark(
+                    "packets without a time of their own: they have that of the video beside them".to_owned(),
+                );
+            }
+        }
+        if self.messages == 0 && self.faults.is_empty() {
+            return Err(Error::new(Kind::Malformed, Culprit::Request, "the transport stream holds no KLV")
+                .remedy(
+                    "make the drone's encoder put its telemetry into the stream, or name its subtitle file",
+                ));
+        }
+        self.strange(&reader);
+        Ok(())
+    }
+
+    fn strange(&mut self, reader: &Reader) {
         if reader.strange_bytes() > 0 {
             self.fault(format!("{} bytes belong to no set", reader.strange_bytes()), "the file".to_owned());
         }
-        Ok(())
+    }
+
+    /// One set, or why it is none; `stream` is its place in the video.
+    fn set(&mut self, found: &Found, at: &str, stream: Option<Duration>) {
+        let decoded = match found.set() {
+            Err(fault) => return self.fault(fault.to_string(), at.to_owned()),
+            Ok(decoded) => decoded,
+        };
+        for (tag, why) in &decoded.refused {
+            self.fault(format!("item {tag} {why}"), at.to_owned());
+        }
+        for tag in &decoded.unstated {
+            self.remark(format!("item {tag} says that it is not known"));
+        }
+        for tag in &decoded.repeated {
+            self.remark(format!("item {tag} is repeated"));
+        }
+        if decoded.time_not_first {
+            self.remark("the time is not the first item".to_owned());
+        }
+        if decoded.unknown > 0 {
+            self.remark("items that are not understood".to_owned());
+        }
+        if decoded.security {
+            self.remark("a security set, not looked into".to_owned());
+        }
+        match decoded.set.number(Tag::LS_VERSION) {
+            Some(version) => self.remark(format!("version {version} of ST 0601")),
+            None => self.remark("no version of ST 0601".to_owned()),
+        }
+        let flags = decoded.set.flags().unwrap_or_default();
+        if flags.image_invalid() {
+            self.remark("the camera says that the picture is of no use".to_owned());
+        }
+        if flags.black_hot() {
+            self.remark("what is warm is dark (black-hot)".to_owned());
+        }
+        self.told(decoded.set.telemetry(), at, stream);
     }
 
     fn subtitles(&mut self, file: File, config: &TelemetryConfig) -> Result<()> {
@@ -210,7 +244,7 @@ impl Report {
                             "an altitude, and nothing says above what: see altitude_above".to_owned(),
                         );
                     }
-                    self.told(cue.telemetry, &format!("line {}", cue.line));
+                    self.told(cue.telemetry, &format!("line {}", cue.line), None);
                 }
                 // A subtitle's own fault begins with its line; the file's own end the reading.
                 Err(e) if e.kind() == Kind::Malformed && self.messages > 0 => match e.what().split_once(": ")
@@ -226,7 +260,7 @@ impl Report {
         Ok(())
     }
 
-    fn told(&mut self, telemetry: Telemetry, at: &str) {
+    fn told(&mut self, telemetry: Telemetry, at: &str, stream: Option<Duration>) {
         self.messages += 1;
         let time = telemetry.time;
         self.times = Some(self.times.map_or((time, time), |(a, b)| (a.min(time), b.max(time))));
@@ -239,7 +273,11 @@ impl Report {
                 seen.last = said;
             }
         }
-        for notice in self.timeline.push(telemetry) {
+        let notices = match stream {
+            Some(stream) => self.timeline.push_at(telemetry, stream),
+            None => self.timeline.push(telemetry),
+        };
+        for notice in notices {
             self.fault(notice.to_string(), at.to_owned());
         }
     }

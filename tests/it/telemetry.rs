@@ -16,6 +16,9 @@ use vigil::geo::klv::{Decoded, Fault, Reader, Set, Tag, st1201};
 use vigil::geo::mavlink::{Listener, Said};
 use vigil::geo::{Gimbal, Height, Timeline};
 
+use super::support::drone::{Flight, synchronous};
+use super::support::night;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Recorded telemetry, where it is: `$VIGIL_DATA`, or `shared/data` beside the repository.
@@ -369,6 +372,69 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Films a simulated flight of four seconds.
+fn film(path: &Path, faults: &[&str]) {
+    let mut plan = vigil::sim::FlightPlan { seconds: 4.0, ..night::plan() };
+    plan.faults = faults.iter().map(|f| f.parse().unwrap()).collect();
+    let to = vigil::sim::Destination::File(path.to_owned());
+    let mut writer = vigil::sim::StreamWriter::new(&to, &plan.camera).unwrap();
+    for frame in vigil::sim::Flight::new(&plan).unwrap() {
+        writer.frame(&frame.unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn the_command_reads_the_telemetry_of_a_transport_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let look = |name: &str| {
+        let out = vigil(&[path(name).to_str().unwrap(), "--json"]);
+        let report = serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap_or_default();
+        (out.status.code(), report[0].clone(), text(&out.stderr))
+    };
+    film(&path("sound.ts"), &[]);
+    let (code, sound, said) = look("sound.ts");
+    assert_eq!(code, Some(0), "{sound} {said}");
+    assert_eq!(sound["kind"], "a transport stream with MISB ST 0601 KLV");
+    // Ten a second up to the last picture, that of 3.8 s.
+    assert_eq!(sound["messages"], 39, "{sound}");
+    for input in ["position", "height", "platform", "gimbal", "field_of_view"] {
+        assert_eq!(sound["inputs"][input]["messages"], 39, "{sound}");
+    }
+    // Synchronous metadata says the same.
+    std::fs::write(path("synchronous.ts"), synchronous(&std::fs::read(path("sound.ts")).unwrap())).unwrap();
+    let (code, other, said) = look("synchronous.ts");
+    assert_eq!((code, &other["inputs"]), (Some(0), &sound["inputs"]), "{other} {said}");
+
+    film(&path("faulty.ts"), &["klv-corrupt@1..1.45", "gps-jump@2..2.25=400,0", "telemetry-dropout@2.5..3"]);
+    let (code, faulty, said) = look("faulty.ts");
+    assert_eq!((code, &faulty["messages"]), (Some(1), &serde_json::json!(39 - 5 - 5)), "{faulty} {said}");
+    let faults = faulty["faults"].as_array().unwrap();
+    let fault = |word: &str| {
+        let found = faults.iter().find(|f| f["what"].as_str().unwrap().contains(word));
+        found.unwrap_or_else(|| panic!("{word}: {faulty}"))
+    };
+    let first = |word: &str| fault(word)["first_at"].as_str().unwrap().to_owned();
+    assert_eq!(fault("checksum")["times"], 5);
+    // The stream's times begin a little before its first picture.
+    assert!(first("checksum").starts_with("second 1.") && first("checksum").ends_with(" of the stream"));
+    assert!(first("jumped").starts_with("second 2."), "{faulty}");
+
+    // A video without telemetry, and a stream that is none.
+    let mut silent = Flight::to("");
+    silent.klv_bytes = 0;
+    silent.record(&path("silent.ts"), 20);
+    let (code, _, said) = look("silent.ts");
+    assert!(
+        code == Some(65) && said.contains("holds no KLV") && said.contains("subtitle"),
+        "{code:?} {said}"
+    );
+    std::fs::write(path("torn.ts"), [0x47; 2_000]).unwrap();
+    let (code, _, said) = look("torn.ts");
+    assert!(code == Some(65) && said.contains("holds no KLV"), "{code:?} {said}");
+}
+
 #[test]
 fn the_command_says_what_a_flight_says_and_lacks() {
     let dir = tempfile::tempdir().unwrap();
@@ -431,7 +497,7 @@ fn the_command_says_what_a_flight_says_and_lacks() {
     for (path, code, says) in [
         (file("empty.srt", b""), 65, "the file holds no subtitles"),
         (file("text.txt", b"hello"), 65, "this is no telemetry that is known"),
-        (file("video.ts", &[0x47; 400]), 65, "this is a transport stream"),
+        (file("video.ts", &[0x47; 400]), 65, "the transport stream holds no KLV"),
         ("/does/not/exist".to_owned(), 66, "cannot be read"),
     ] {
         let out = vigil(&[&path]);
