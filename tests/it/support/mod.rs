@@ -10,6 +10,7 @@ pub(crate) mod door;
 pub(crate) mod drone;
 pub(crate) mod mjpeg;
 pub(crate) mod mosquitto;
+pub(crate) mod night;
 pub(crate) mod rtsp;
 pub(crate) mod trials;
 
