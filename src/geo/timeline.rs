@@ -20,8 +20,9 @@
 //! # Telemetry that is late
 //! Which time of the drone's a frame has is learned from the messages in the stream: the median distance
 //! between the two clocks. A message can be held back on its way and none comes before it was sent, so one
-//! that comes later than it should moves nothing, and its frames go without it; only what stays late for ten times
-//! as long as the distance was known, at most [`LATE_BELIEVED`], is another distance. A message that comes earlier than any before shows that those were late.
+//! that comes later than it should moves nothing, and its frames go without it; only what stays late for ten
+//! times as long as the distance was known, at most [`LATE_BELIEVED`], is another distance. A message that
+//! comes earlier than any before shows that those were late.
 
 use std::collections::VecDeque;
 use std::fmt;
