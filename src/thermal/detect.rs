@@ -16,8 +16,13 @@ use crate::infer::{Manifest, Runtime};
 /// Two boxes of one label that overlap by more are one object (intersection over union). People who
 /// stand together overlap by half now and then.
 const SAME: f32 = 0.5;
-/// Two boxes of different labels that overlap by more are one object.
+/// Two cells of different labels that overlap by more are one object.
 const SAME_OF_OTHER_LABEL: f32 = 0.8;
+/// The same for boxes around one outline.
+const SAME_IF_ONE_OUTLINE: f32 = 0.3;
+/// Of two boxes of one label the smaller is a part of the larger's object if more than this share of it lies in that:
+/// a body without its legs. Neighbours in a group share some six tenths.
+const PART: f32 = 0.75;
 /// The cells of one object that overlap its best by more have a say in where its edges are.
 const SAY: f32 = 0.6;
 /// More cells than this are not looked at, the best first.
@@ -200,10 +205,19 @@ impl Detectors {
         self.plane.fill(image)?;
         let floor = LEAST_DEVIATION * measure::deviation(&self.plane);
         let scene = Scene { image, plane: &self.plane, floor };
-        let mut seen = match &mut self.learned {
-            Some(detector) => detector.look(scene)?,
-            None => Vec::new(),
-        };
+        let mut seen: Vec<Sighting> = Vec::new();
+        if let Some(detector) = &mut self.learned {
+            // Best first: of several boxes around one outline the others are guesses at parts of it. People
+            // who touch have one outline, too, and boxes beside each other.
+            for find in detector.look(scene)? {
+                let known = |k: &Sighting| {
+                    same_outline(k, &find) && k.hotspot.bbox.iou(&find.hotspot.bbox) > SAME_IF_ONE_OUTLINE
+                };
+                if !seen.iter().any(known) {
+                    seen.push(find);
+                }
+            }
+        }
         if let Some(detector) = &mut self.physical {
             let also = detector.look(scene)?;
             let new: Vec<_> = also.into_iter().filter(|s| !seen.iter().any(|k| covers(k, s))).collect();
@@ -280,8 +294,9 @@ impl Scene<'_> {
             None => ThermalClass::Warm,
         };
         let contrast = contrast.unwrap_or_else(|| measure::contrast(self.plane, &bbox, self.floor));
+        let extent = measure::extent(self.plane, &bbox, self.floor);
         let kelvin = measure::warmest(self.image, &bbox);
-        Sighting { hotspot: Hotspot { bbox, class, score, detector, contrast, kelvin }, label }
+        Sighting { hotspot: Hotspot { bbox, class, score, detector, contrast, extent, kelvin }, label }
     }
 }
 
@@ -319,7 +334,19 @@ fn suppress(cells: &mut Vec<Detection>) -> Vec<Detection> {
             find.bbox = sum.map(|s| s / weight);
         }
     }
-    kept
+    // What its cells say of an object is one box under several names, or a box and one of its parts.
+    let mut objects: Vec<Detection> = Vec::with_capacity(kept.len());
+    for find in kept {
+        let bbox = as_box(&find);
+        let known = objects.iter().any(|o| {
+            let other = as_box(o);
+            other.iou(&bbox) > SAME || o.label == find.label && other.covers(&bbox) > PART
+        });
+        if !known {
+            objects.push(find);
+        }
+    }
+    objects
 }
 
 fn as_box(d: &Detection) -> PixelBox {
@@ -328,13 +355,18 @@ fn as_box(d: &Detection) -> PixelBox {
 }
 
 /// Whether a find of the physical detector is one that is known already: its middle lies in it, or
-/// the other way round.
+/// the other way round, or both are parts of one warm shape.
 fn covers(known: &Sighting, new: &Sighting) -> bool {
     let holds = |b: &PixelBox, [x, y]: [f32; 2]| {
         (b.x - 1.0..=b.x + b.width + 1.0).contains(&x) && (b.y - 1.0..=b.y + b.height + 1.0).contains(&y)
     };
     let (a, b) = (&known.hotspot.bbox, &new.hotspot.bbox);
-    holds(a, b.centre()) || holds(b, a.centre())
+    holds(a, b.centre()) || holds(b, a.centre()) || same_outline(known, new)
+}
+
+/// Whether both have one outline.
+fn same_outline(a: &Sighting, b: &Sighting) -> bool {
+    a.hotspot.extent.zip(b.hotspot.extent).is_some_and(|(a, b)| a.is(&b))
 }
 
 /// What size and temperature leave of a find: a person of the wrong size or temperature is a warm
@@ -385,6 +417,19 @@ mod tests {
     }
 
     #[test]
+    fn one_body_under_several_names_and_its_parts_are_one() {
+        use Label::*;
+        let mut cells = vec![
+            cell(0.0, 0.0, 30.0, 20.0, Person, 0.7),
+            cell(1.0, 2.0, 29.0, 24.0, Bicycle, 0.4), // the same by another name: overlap 0.7
+            cell(8.0, 2.0, 16.0, 16.0, Person, 0.6),  // the body without its legs
+            cell(26.0, 0.0, 30.0, 20.0, Person, 0.5), // somebody beside
+        ];
+        let kept = suppress(&mut cells);
+        assert_eq!(kept.iter().map(|d| d.score).collect::<Vec<_>>(), [0.7, 0.5]);
+    }
+
+    #[test]
     fn more_finds_than_anybody_needs_are_cut() {
         let mut cells: Vec<_> = (0..9_000)
             .map(|i| {
@@ -398,7 +443,15 @@ mod tests {
 
     fn find(class: ThermalClass, long: f32, kelvin: Option<f32>) -> Hotspot {
         let bbox = PixelBox { x: 10.0, y: 10.0, width: 6.0, height: long };
-        Hotspot { bbox, class, score: 0.8, detector: ThermalDetector::Learned, contrast: 9.0, kelvin }
+        Hotspot {
+            bbox,
+            class,
+            score: 0.8,
+            detector: ThermalDetector::Learned,
+            contrast: 9.0,
+            extent: None,
+            kelvin,
+        }
     }
 
     #[test]

@@ -47,15 +47,53 @@ impl PixelBox {
         self.width.max(0.0) * self.height.max(0.0)
     }
 
+    fn shared(&self, other: &Self) -> f32 {
+        let overlap = |a: f32, la: f32, b: f32, lb: f32| ((a + la).min(b + lb) - a.max(b)).max(0.0);
+        overlap(self.x, self.width, other.x, other.width)
+            * overlap(self.y, self.height, other.y, other.height)
+    }
+
     /// Intersection over union.
     pub fn iou(&self, other: &Self) -> f32 {
-        let overlap = |a: f32, la: f32, b: f32, lb: f32| ((a + la).min(b + lb) - a.max(b)).max(0.0);
-        let shared = overlap(self.x, self.width, other.x, other.width)
-            * overlap(self.y, self.height, other.y, other.height);
+        let shared = self.shared(other);
         let union = self.area() + other.area() - shared;
         if union > 0.0 { shared / union } else { 0.0 }
     }
+
+    /// The share of the smaller of both that they have in common.
+    pub fn covers(&self, other: &Self) -> f32 {
+        let least = self.area().min(other.area());
+        if least > 0.0 { self.shared(other) / least } else { 0.0 }
+    }
 }
+
+/// The outline of a warm shape: the ellipse that has its second moments, whatever way it lies. In pixels of the
+/// frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// Its middle.
+    pub centre: [f32; 2],
+    /// How long it is.
+    pub length: f32,
+    /// How wide.
+    pub width: f32,
+    /// How much warmer than its surroundings its warmest tenth is, over how much all of it is. A stone is evenly
+    /// warm; a person's head and hands are warmer than the clothes.
+    pub peak: f32,
+}
+
+impl Extent {
+    /// Whether both are the outline of one shape.
+    pub fn is(&self, other: &Self) -> bool {
+        let (a, b) = (self.centre, other.centre);
+        let near = (a[0] - b[0]).hypot(a[1] - b[1]) < 1.0 + SAME_OUTLINE * self.length;
+        let alike = |a: f32, b: f32| (a - b).abs() < 1.0 + SAME_OUTLINE * a.max(b);
+        near && alike(self.length, other.length) && alike(self.width, other.width)
+    }
+}
+
+/// Outlines of one shape that were found from different boxes are apart by less than this part of it.
+const SAME_OUTLINE: f32 = 0.1;
 
 /// One warm shape in one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +108,8 @@ pub struct Hotspot {
     pub detector: ThermalDetector,
     /// How much warmer than its surroundings, in robust deviations of the background.
     pub contrast: f32,
+    /// Its outline; none where it cannot be told from the ground.
+    pub extent: Option<Extent>,
     /// Its warmest part in kelvin, where the camera is radiometric.
     pub kelvin: Option<f32>,
 }

@@ -1,7 +1,7 @@
 //! What a warm shape measures: how far it stands out, how large it is, how warm.
 
 use super::plane::Plane;
-use super::{PixelBox, ThermalImage};
+use super::{Extent, PixelBox, ThermalImage};
 
 /// At most so many values are taken of a surrounding, evenly.
 const SAMPLES: usize = 256;
@@ -97,6 +97,88 @@ pub(super) fn shape(plane: &Plane, x: f32, y: f32, side: f32) -> Option<Shape> {
     Some(Shape { bbox, open })
 }
 
+/// Most pixels to a side of what is looked at for an extent.
+const MAX_EXTENT: i32 = 160;
+/// What is warmer than this share of the rise over the surroundings belongs to a shape. Less than half: legs
+/// and cloth are cooler than a head.
+const OF_THE_RISE: f32 = 0.4;
+/// And than so many deviations of the surroundings.
+const OVER_GROUND: f32 = 2.5;
+
+/// The outline of the warm shape in `bbox`: what hangs together with its warmest pixel and is warm enough. `None`
+/// where nothing stands out, and where the shape goes on beyond its surroundings.
+pub(super) fn extent(plane: &Plane, bbox: &PixelBox, floor: f32) -> Option<Extent> {
+    let [x, y, w, h] = plane.of_frame(bbox);
+    let margin = 0.6 * w.max(h) + 3.0;
+    let outer = span(x - margin, y - margin, w + 2.0 * margin, h + 2.0 * margin);
+    let guard = span(x - 1.0, y - 1.0, w + 2.0, h + 2.0);
+    let inner = span(x, y, w, h);
+    let around =
+        |px: i32, py: i32| !((guard[0]..guard[2]).contains(&px) && (guard[1]..guard[3]).contains(&py));
+    let (ground, deviation) = median_and_deviation(&mut samples(plane, outer, around))?;
+    let mut inside = samples(plane, inner, |_, _| true);
+    inside.sort_by(|a, b| b.total_cmp(a));
+    inside.truncate(inside.len().div_ceil(4));
+    let warm = inside.iter().sum::<f32>() / inside.len().max(1) as f32;
+    let rise = (OF_THE_RISE * (warm - ground)).max(OVER_GROUND * deviation.max(floor));
+    let least = ground + rise;
+    let (wide, high) = (outer[2] - outer[0], outer[3] - outer[1]);
+    if wide.max(high) > MAX_EXTENT || warm <= least {
+        return None;
+    }
+    let cells = |b: [i32; 4]| (b[1]..b[3]).flat_map(move |y| (b[0]..b[2]).map(move |x| (x, y)));
+    let value = |(px, py): (i32, i32)| plane.at(px, py);
+    let (seed, _) =
+        cells(inner).filter_map(|at| Some((at, value(at)?))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let slot = |(px, py): (i32, i32)| ((py - outer[1]) * wide + px - outer[0]) as usize;
+    let mut seen = vec![false; (wide * high) as usize];
+    let mut todo = vec![seed];
+    let (mut n, mut sum, mut square) = (0.0f32, [0.0f32; 2], [0.0f32; 3]);
+    let mut rises: Vec<f32> = Vec::new();
+    while let Some(at @ (px, py)) = todo.pop() {
+        if !(outer[0]..outer[2]).contains(&px) || !(outer[1]..outer[3]).contains(&py) {
+            // It goes on beyond where was looked: unless the picture ends there.
+            if value(at).is_some_and(|v| v >= least) {
+                return None;
+            }
+            continue;
+        }
+        if std::mem::replace(&mut seen[slot(at)], true) || value(at).is_none_or(|v| v < least) {
+            continue;
+        }
+        let (dx, dy) = ((px - seed.0) as f32, (py - seed.1) as f32);
+        n += 1.0;
+        rises.push(value(at).unwrap_or(0.0) - ground);
+        sum = [sum[0] + dx, sum[1] + dy];
+        square = [square[0] + dx * dx, square[1] + dx * dy, square[2] + dy * dy];
+        todo.extend([(px - 1, py), (px + 1, py), (px, py - 1), (px, py + 1)]);
+    }
+    if n == 0.0 {
+        return None;
+    }
+    let mean = sum.map(|s| s / n);
+    // A pixel is a square: a twelfth of its side squared in either direction.
+    let (a, b, c) = (
+        square[0] / n - mean[0] * mean[0] + 1.0 / 12.0,
+        square[1] / n - mean[0] * mean[1],
+        square[2] / n - mean[1] * mean[1] + 1.0 / 12.0,
+    );
+    let (middle, apart) = ((a + c) / 2.0, ((a - c) / 2.0).hypot(b));
+    let axis = |v: f32| 4.0 * v.max(1.0 / 16.0).sqrt();
+    let scale = plane.factor() as f32;
+    rises.sort_by(f32::total_cmp);
+    let tenth = &rises[rises.len() * 9 / 10..];
+    let top = tenth.iter().sum::<f32>() / tenth.len().max(1) as f32;
+    let whole = rises.iter().sum::<f32>() / n;
+    let centre = [seed.0 as f32 + 0.5 + mean[0], seed.1 as f32 + 0.5 + mean[1]];
+    Some(Extent {
+        centre: centre.map(|c| c * scale),
+        length: axis(middle + apart) * scale,
+        width: axis(middle - apart) * scale,
+        peak: top / whole.max(1e-3),
+    })
+}
+
 /// The deviation of the whole frame, from an even share of it.
 pub(super) fn deviation(plane: &Plane) -> f32 {
     let (wide, high) = plane.size();
@@ -188,6 +270,36 @@ mod tests {
         assert_eq!(found, Shape { bbox: [30.0, 20.0, 6.0, 14.0], open: false });
         let small = shape(&plane_of(&image), 33.0, 27.0, 2.0);
         assert!(small.unwrap().open, "{small:?}");
+    }
+
+    #[test]
+    fn an_outline_is_the_same_whatever_way_it_lies_and_from_whichever_box() {
+        // Somebody who lies: 30 by 9 pixels turned by 30 degrees, the head twice as warm.
+        let drawn = |turn: f32| {
+            let (sin, cos) = turn.to_radians().sin_cos();
+            let data = (0..96 * 64u32).map(|i| {
+                let (x, y) = ((i % 96) as f32 - 48.0, (i / 96) as f32 - 32.0);
+                let (along, across) = ((x * cos + y * sin) / 15.0, (y * cos - x * sin) / 4.5);
+                let warm = if along * along + across * across < 1.0 { 600 } else { 0 };
+                let head = if warm > 0 && along > 0.7 { 600 } else { 0 };
+                20_000 + (i.wrapping_mul(2_654_435_761) >> 28) as u16 + warm + head
+            });
+            let data = SampleData::Sixteen(data.collect());
+            plane(&ThermalImage::white_hot(Samples::new(96, 64, data, SampleRange::Full).unwrap()))
+        };
+        let whole = PixelBox { x: 33.0, y: 22.0, width: 30.0, height: 20.0 };
+        let part = PixelBox { x: 44.0, y: 26.0, width: 17.0, height: 16.0 };
+        let lying = drawn(30.0);
+        let seen = extent(&lying, &whole, 1.0).unwrap();
+        assert!((seen.length - 30.0).abs() < 2.0 && (seen.width - 9.0).abs() < 1.0, "{seen:?}");
+        assert!((seen.centre[0] - 48.5).abs() < 1.0 && (seen.centre[1] - 32.5).abs() < 1.0, "{seen:?}");
+        assert!(seen.peak > 1.5, "{seen:?}");
+        assert!(seen.is(&extent(&lying, &part, 1.0).unwrap()));
+        let straight = extent(&drawn(0.0), &whole, 1.0).unwrap();
+        assert!((straight.length - seen.length).abs() < 2.0 && !straight.is(&Extent { width: 20.0, ..seen }));
+        // What goes on beyond its surroundings has none, and the ground has none.
+        assert_eq!(extent(&lying, &PixelBox { width: 4.0, height: 3.0, x: 46.0, y: 31.0 }, 1.0), None);
+        assert_eq!(extent(&lying, &PixelBox { x: 5.0, y: 5.0, width: 8.0, height: 8.0 }, 1.0), None);
     }
 
     #[test]

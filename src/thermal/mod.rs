@@ -14,7 +14,7 @@ mod radiometry;
 
 pub use detect::{DetectorSettings, Detectors, GroundSample, Sighting, gate};
 pub use health::{HealthWatch, PictureFault, PictureHealth};
-pub use hotspot::{Hotspot, PixelBox, ThermalClass, ThermalDetector};
+pub use hotspot::{Extent, Hotspot, PixelBox, ThermalClass, ThermalDetector};
 pub use image::ThermalImage;
 pub use intake::{Intake, ThermalIntake};
 pub use mask::Masks;

@@ -61,6 +61,11 @@ impl Plane {
         &self.values
     }
 
+    /// The frame's pixels along a value's side.
+    pub(super) fn factor(&self) -> u32 {
+        self.factor
+    }
+
     /// Takes a frame's values.
     pub(super) fn fill(&mut self, image: &ThermalImage) -> Result<()> {
         let frame = (image.width(), image.height());
