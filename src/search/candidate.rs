@@ -1,5 +1,6 @@
 //! One thing on the ground: what is believed of it, where it is, and what was told about it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,10 +14,11 @@ use crate::event::{
     ThermalPolarity,
 };
 
-/// How many others are remembered that were seen at the same time.
-const MAX_SEEN_WITH: usize = 64;
 /// Seconds without being in view after which a look is one of a new pass.
-const PASS_S: f64 = 10.0;
+pub(super) const PASS_S: f64 = 10.0;
+/// What can be one of two places is no more than this far apart, metres: nobody is recognised by a place that
+/// nobody knows.
+const VAGUE_M: f64 = 25.0;
 /// Square of the Mahalanobis distance beyond which something is not where it was: one still thing in 3,000.
 const MOVED: f64 = 16.0;
 /// What moves is taken to go on as it did for this long out of sight, seconds.
@@ -46,6 +48,7 @@ pub(super) struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Track {
     pub(super) time: Timestamp,
+    pub(super) pixel: [f64; 2],
     /// Seen minus expected: the shared error, in pixels.
     pub(super) offset: [f64; 2],
     pub(super) size_px: f64,
@@ -98,7 +101,12 @@ pub(super) struct Candidate {
     pub(super) warmest_k: Option<f64>,
     detectors: [bool; 2],
     pub(super) facts: Facts,
-    seen_with: Vec<Uuid>,
+    /// Others that were seen in one frame with it, and so are not it.
+    seen_with: BTreeSet<Uuid>,
+    /// Those of earlier passes that it may be, with what was believed of each when this one was first seen: what
+    /// they were missed by since is no evidence against them if they are it.
+    #[serde(skip)]
+    elders: Vec<(Uuid, Beliefs)>,
     pub(super) told: Option<Told>,
     /// What was told last, for the export; absent while nothing was.
     pub(super) last_word: Option<Box<SearchDetection>>,
@@ -137,7 +145,8 @@ impl Candidate {
             warmest_k: None,
             detectors: [false; 2],
             facts,
-            seen_with: Vec::new(),
+            seen_with: BTreeSet::new(),
+            elders: Vec::new(),
             told: None,
             last_word: None,
             track: None,
@@ -252,6 +261,7 @@ impl Candidate {
     fn note(&mut self, now: Timestamp, seen: &Observation, expected: Option<[f64; 2]>) {
         self.track = expected.map(|expected| Track {
             time: now,
+            pixel: seen.pixel,
             offset: [seen.pixel[0] - expected[0], seen.pixel[1] - expected[1]],
             size_px: seen.size_px,
         });
@@ -297,20 +307,59 @@ impl Candidate {
         ve.hypot(vn) < self.moving.speed_variance().max(1e-6).sqrt()
     }
 
-    /// The same thing as `elder`, known by its name: what was seen lately stands for it from now on, and the
-    /// stronger of two records of evidence, because both may rest on the same looks.
-    pub(super) fn in_the_name_of(self, elder: &Self) -> Self {
-        let stronger = elder.beliefs.something() > self.beliefs.something();
-        Self {
-            id: elder.id,
-            first_seen: elder.first_seen,
-            told: elder.told.clone(),
-            last_word: elder.last_word.clone(),
-            looks: elder.looks + self.looks,
-            misses: elder.misses + self.misses,
-            beliefs: if stronger { elder.beliefs } else { self.beliefs },
-            ..self
+    /// Whether its place agrees with that of `other`: the square of the Mahalanobis distance, and the logarithm of
+    /// the area in which both would. None where one is too vague to be told from anything else.
+    pub(super) fn apart(&self, other: &Self) -> Option<(f64, f64)> {
+        let both = fuse::add(&self.covariance(), &other.covariance());
+        let area = fuse::determinant(&both).max(1e-6);
+        let (a, b) = (self.at(), other.at());
+        let square = fuse::mahalanobis2([a[0] - b[0], a[1] - b[1]], &both);
+        (area.sqrt() < VAGUE_M * VAGUE_M).then(|| (square, area.ln()))
+    }
+
+    /// What was believed of those that it may be, when it was first seen.
+    pub(super) fn set_elders(&mut self, elders: Vec<(Uuid, Beliefs)>) {
+        self.elders = elders;
+    }
+
+    /// The same thing as `elder`, which was first seen earlier: one record of both. The place is that of all looks.
+    /// Looks of different times are evidence together; where the two were seen by turns, the stronger of
+    /// the records stands, because both may rest on the same sights. The name and what was told are the
+    /// caller's to choose.
+    pub(super) fn joined(mut self, elder: &Self) -> Self {
+        let before = self.elders.iter().find(|(id, _)| *id == elder.id).map(|(_, beliefs)| *beliefs);
+        self.beliefs = if elder.last_seen < self.first_seen {
+            before.unwrap_or(elder.beliefs).and_then(&self.beliefs)
+        } else if elder.beliefs.something() > self.beliefs.something() {
+            elder.beliefs
+        } else {
+            self.beliefs
+        };
+        if !self.moves && !elder.moves {
+            self.still = self.still.joined(&elder.still);
         }
+        for (all, saw) in self.detectors.iter_mut().zip(elder.detectors) {
+            *all |= saw;
+        }
+        self.seen_with.extend(&elder.seen_with);
+        self.first_seen = elder.first_seen;
+        self.looks += elder.looks;
+        self.misses += elder.misses;
+        self.elders.clear();
+        self
+    }
+
+    /// Known from now on by the name of `other`, and as what was told of it.
+    pub(super) fn in_the_name_of(self, other: &Self) -> Self {
+        Self { id: other.id, told: other.told.clone(), last_word: other.last_word.clone(), ..self }
+    }
+
+    /// Where its place is expected now in the picture in which it was seen last.
+    pub(super) fn expect(&mut self, expected: Option<[f64; 2]>) {
+        self.track = self.track.zip(expected).map(|(track, expected)| Track {
+            offset: [track.pixel[0] - expected[0], track.pixel[1] - expected[1]],
+            ..track
+        });
     }
 
     pub(super) fn was_seen_with(&self, other: Uuid) -> bool {
@@ -318,14 +367,14 @@ impl Candidate {
     }
 
     pub(super) fn seen_with(&mut self, other: Uuid) {
-        if self.seen_with.len() < MAX_SEEN_WITH && !self.seen_with.contains(&other) {
-            self.seen_with.push(other);
-        }
+        self.seen_with.insert(other);
     }
 
-    /// Whether more others were seen with it than it remembers: then it is never taken for one of them.
-    pub(super) fn is_in_a_crowd(&self) -> bool {
-        self.seen_with.len() >= MAX_SEEN_WITH
+    /// Forgets those that are no candidates any more, once they are more than the others.
+    pub(super) fn forget_gone(&mut self, there: &BTreeSet<Uuid>) {
+        if self.seen_with.len() > 2 * there.len() {
+            self.seen_with.retain(|other| there.contains(other));
+        }
     }
 
     pub(super) fn is_sound(&self) -> bool {

@@ -130,6 +130,21 @@ impl Still {
         self.up_shared += up * look.shared_up;
     }
 
+    /// The place of what two records are of: as if the looks of both were one's.
+    pub(super) fn joined(&self, other: &Self) -> Self {
+        Self {
+            weights: add(&self.weights, &other.weights),
+            weighted: [self.weighted[0] + other.weighted[0], self.weighted[1] + other.weighted[1]],
+            own: add(&self.own, &other.own),
+            shared: add(&self.shared, &other.shared),
+            trace: self.trace + other.trace,
+            up_weight: self.up_weight + other.up_weight,
+            up: self.up + other.up,
+            up_own: self.up_own + other.up_own,
+            up_shared: self.up_shared + other.up_shared,
+        }
+    }
+
     pub(super) fn at(&self) -> [f64; 2] {
         apply(&inverse(&self.weights), self.weighted)
     }

@@ -4,55 +4,31 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::area::Area;
-use super::assign::{self, Pair};
-use super::candidate::{Candidate, Facts, Observation, Told, seconds};
+use super::candidate::{Candidate, seconds};
 use super::coverage::{Coverage, PodModel, StoredCoverage, Viewpoint};
-use super::evidence::{Beliefs, DetectorModel, Sight};
-use super::fuse::{self, M2, Placed};
+use super::evidence::DetectorModel;
 use super::ids::Ids;
 use super::mission::MissionOrder;
+use super::outline::{ALIKES, alike_per_km2};
 use super::plane::Plane;
 use super::store::{Snapshot, StoredMission};
+use super::turn::Turn;
+use super::word::end;
 use crate::base::{Culprit, Error, Kind, Name, Result};
 use crate::config::SearchConfig;
 use crate::event::{
-    Chip, DetectionState, Ellipse90, EndReason, Evidence, MissionView, ModelRef, Movement2d, PoseInput,
-    PoseInputs, Position, PositionMethod, Radiometry, SearchCoverage, SearchDetection, SearchTarget,
-    ThermalPolarity, Vegetation,
+    EndReason, MissionView, ModelRef, SearchCoverage, SearchDetection, SearchTarget, ThermalPolarity,
+    Vegetation,
 };
-use crate::geo::{Angle, EllipsoidHeight, Geodetic, GroundFix, GroundMethod, Input, LatLon, Pose, ce90};
-use crate::thermal::{Hotspot, ThermalDetector};
+use crate::geo::{Angle, Geodetic, GroundFix, Input, LatLon, Pose};
+use crate::thermal::Hotspot;
 
 /// Candidates at once, told or not.
-const MAX_CANDIDATES: usize = 512;
-/// Shapes of one frame; the others are those of least score.
-const MAX_FINDS: usize = 200;
-/// Largest chip.
-const MAX_CHIP_BYTES: usize = 16 * 1024;
-/// Candidates that ended, kept for the export.
-const MAX_ENDED: usize = 1000;
-/// Below this there is no evidence left: a candidate that was not told is forgotten, one that was ends.
-const FORGET_BELOW: f64 = -2.0;
-const END_BELOW: f64 = -0.5;
-/// So many views without it, one after the other, and it is not there any more, whatever was seen before:
-/// what half of all views show is missed by eight in one of 256.
-const EMPTY_VIEWS: u32 = 8;
-/// Something that moves is lost after this many seconds out of sight.
-const LOST_S: f64 = 120.0;
-/// Square of the Mahalanobis distance within which two may be one: 99.5 % of those that are.
-const GATE: f64 = 10.6;
-/// What leaving both alone costs, with the terms for size.
-const GATE_COST: f64 = 14.0;
-/// In the picture a candidate is looked for this long after it was seen, seconds.
-const TRACK_S: f64 = 1.5;
-/// How well a shape's middle is known in the picture, pixels, and how fast people cross it, m/s.
-const TRACK_PX: f64 = 3.0;
-const TRACK_SPEED: f64 = 1.5;
+pub(super) const MAX_CANDIDATES: usize = 512;
 /// Nothing that carries a camera is faster, m/s; and what a position may jump besides, metres.
 const FASTEST_CAMERA: f64 = 60.0;
 const JUMP_M: f64 = 30.0;
@@ -67,14 +43,6 @@ const FIRST_KM2: f64 = 0.01;
 /// Thresholds that are kept whatever the rates.
 const LEAST_THRESHOLD: f64 = 4.0;
 const MOST_THRESHOLD: f64 = 20.0;
-/// Two words about one candidate are this far apart at least, seconds.
-const WORD_S: f64 = 1.0;
-/// An ellipse that shrank to this is news.
-const SHRANK: f64 = 0.8;
-/// A likelihood that changed by this much is, too.
-const CHANGED: f64 = 0.15;
-/// 90 % of a two-dimensional normal distribution lie within so many deviations.
-const SIGMA90: f64 = 2.145_966;
 
 /// What a search goes by.
 #[derive(Clone, Debug)]
@@ -175,11 +143,11 @@ pub enum Outcome {
 /// The coverage at one moment. Cheap to take; [`CoverageView::event`] may take a tenth of a second.
 #[derive(Clone, Debug)]
 pub struct CoverageView {
-    mission: Uuid,
-    target: SearchTarget,
-    until: Timestamp,
-    last: bool,
-    grid: Coverage,
+    pub(super) mission: Uuid,
+    pub(super) target: SearchTarget,
+    pub(super) until: Timestamp,
+    pub(super) last: bool,
+    pub(super) grid: Coverage,
 }
 
 impl CoverageView {
@@ -251,9 +219,11 @@ pub(super) struct Ground {
     pub(super) grid: Coverage,
     pub(super) candidates: Vec<Candidate>,
     pub(super) newest: Timestamp,
-    next_map: Timestamp,
+    pub(super) next_map: Timestamp,
     /// Detections a frame that became nothing, a slow mean.
-    idle_finds: f64,
+    pub(super) idle_finds: f64,
+    /// How many things that are none look like a person to the network, by sort, as far as their outlines tell.
+    alike: [u32; ALIKES],
 }
 
 /// Why nothing was made of a frame: what the drone says of where it was taken is not believed.
@@ -554,6 +524,7 @@ impl Ground {
             newest: now,
             next_map: after(now, setup.coverage),
             idle_finds: 0.0,
+            alike: [0; ALIKES],
         }
     }
 
@@ -576,606 +547,46 @@ impl Ground {
         (self.plane, self.grid.stored())
     }
 
+    /// Counts what looks like the target to the network and is none.
+    pub(super) fn count_alike(&mut self, target: SearchTarget, threshold: f64) {
+        self.alike = [0; ALIKES];
+        for sort in self.candidates.iter().filter_map(|c| alike(c, target, threshold)) {
+            self.alike[sort] += 1;
+        }
+    }
+
+    /// The evidence that a candidate is the target. What looks like one to the network without being it is as
+    /// frequent as the others show.
+    pub(super) fn target(
+        &self,
+        setup: &SearchSetup,
+        target: SearchTarget,
+        threshold: f64,
+        of: &Candidate,
+    ) -> f64 {
+        let mut others = self.alike;
+        if let Some(own) = alike(of, target, threshold) {
+            others[own] = others[own].saturating_sub(1);
+        }
+        let km2 = self.grid.looked_m2() / 1e6;
+        // How many candidates there are on a square kilometre: the threshold is what it is for that reason.
+        let candidates = threshold + setup.false_alarms_per_km2.ln();
+        of.beliefs.target(target, alike_per_km2(others, km2), candidates, of.movement().is_some())
+    }
+
     /// The evidence that the set rate asks for now: `ln(begun per km² / allowed per km²)`.
-    fn threshold(&self, setup: &SearchSetup, begun: u64) -> f64 {
+    pub(super) fn threshold(&self, setup: &SearchSetup, begun: u64) -> f64 {
         let km2 = self.grid.looked_m2() / 1e6 + FIRST_KM2;
         let per_km2 = (begun as f64 + FIRST_PER_KM2 * FIRST_KM2) / km2;
         (per_km2 / setup.false_alarms_per_km2).ln().clamp(LEAST_THRESHOLD, MOST_THRESHOLD)
     }
 }
 
-fn after(time: Timestamp, by: Duration) -> Timestamp {
+/// Which sort of thing a candidate is that looks like the target to the network and is none.
+fn alike(candidate: &Candidate, target: SearchTarget, threshold: f64) -> Option<usize> {
+    (candidate.beliefs.looks_like(target) >= threshold).then(|| candidate.beliefs.alike()).flatten()
+}
+
+pub(super) fn after(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// One frame being looked at.
-struct Turn<'a, 'b> {
-    setup: &'a SearchSetup,
-    ids: &'a mut Ids,
-    stats: &'a mut SearchStats,
-    mission: &'a mut Mission,
-    look: &'a Look<'b>,
-    from: Viewpoint,
-    /// Whether the camera's place is believed.
-    believed: bool,
-    /// Whether it is known well enough to say what the picture does not show.
-    counts: bool,
-    out: Vec<Outcome>,
-}
-
-/// Where a candidate is in this picture.
-#[derive(Clone, Copy)]
-struct Glimpse {
-    /// None: outside of it. It may be seen all the same, at the edge, because its place is not exact.
-    pixel: Option<[f64; 2]>,
-    line: [f64; 3],
-    gsd_m: f64,
-    /// Whether it is surely within the picture.
-    within: bool,
-}
-
-impl Turn<'_, '_> {
-    fn take(&mut self, ground: &mut Ground, dt: f64) {
-        let now = self.look.time;
-        if self.counts {
-            let footprint: Vec<[f64; 2]> =
-                self.look.footprint.iter().map(|p| ground.plane.metres(*p)).collect();
-            ground.grid.look(&footprint, &self.from);
-        }
-        let observations = if self.believed { self.observations(ground) } else { Vec::new() };
-        let mut glimpses: Vec<Option<Glimpse>> = Vec::with_capacity(ground.candidates.len());
-        for candidate in &mut ground.candidates {
-            candidate.predict(now, dt);
-            glimpses.push(self.glimpse(&ground.plane, candidate));
-        }
-        let matched = self.matched(ground, &observations, &glimpses);
-        let mut used = vec![false; observations.len()];
-        let mut seen: Vec<usize> = Vec::with_capacity(matched.len());
-        let cos_view = self.setup.view_deg.to_radians().cos();
-        let false_finds = self.setup.detectors.false_per_frame.max(ground.idle_finds).clamp(0.01, 100.0);
-        let pixels = f64::from(self.look.picture[0]) * f64::from(self.look.picture[1]);
-        let mut pairs = matched.iter().peekable();
-        for (n, candidate) in ground.candidates.iter_mut().enumerate() {
-            let pair = pairs.next_if(|(c, _)| *c == n);
-            let Some(glimpse) = glimpses[n] else { continue };
-            // Noise would have been found within the gate with this probability.
-            let noise =
-                |spread: f64| (false_finds * std::f64::consts::PI * GATE * spread / pixels.max(1.0)).min(0.5);
-            if let Some((_, o)) = pair {
-                let observation = &observations[*o];
-                used[*o] = true;
-                seen.push(n);
-                candidate.in_view(now, glimpse.line, cos_view);
-                let spread = match candidate.track.filter(|t| seconds(now, t.time) <= TRACK_S) {
-                    Some(track) => track_variance(track.size_px, seconds(now, track.time), glimpse.gsd_m),
-                    None => {
-                        let both = fuse::add(&candidate.spread(now), &observation.placed.total());
-                        fuse::determinant(&both).max(0.0).sqrt() / (glimpse.gsd_m * glimpse.gsd_m).max(1e-9)
-                    }
-                };
-                candidate.beliefs.hit(&self.setup.detectors, &observation.sight, noise(spread));
-                candidate.saw(now, observation, glimpse.line, glimpse.pixel);
-                candidate.facts = self.facts(observation.method);
-            } else if glimpse.within && self.counts {
-                candidate.in_view(now, glimpse.line, cos_view);
-                let spread = track_variance(candidate.track.map_or(8.0, |t| t.size_px), 0.0, glimpse.gsd_m);
-                candidate.beliefs.miss(glimpse.gsd_m, noise(spread));
-                candidate.misses += 1;
-            }
-        }
-        let begun = self.begin(ground, &observations, &used);
-        ground.idle_finds += (begun as f64 - ground.idle_finds) * 0.02;
-        for (k, a) in seen.iter().enumerate() {
-            for b in &seen[k + 1..] {
-                let (ia, ib) = (ground.candidates[*a].id, ground.candidates[*b].id);
-                ground.candidates[*a].seen_with(ib);
-                ground.candidates[*b].seen_with(ia);
-            }
-        }
-        self.merge(ground, &glimpses, &seen);
-        self.tell(ground);
-        if now >= ground.next_map {
-            ground.next_map = after(now, self.setup.coverage);
-            let grid = ground.grid.clone();
-            let (mission, target) = (self.mission.id, self.mission.target);
-            self.out.push(Outcome::Coverage(CoverageView { mission, target, until: now, last: false, grid }));
-        }
-    }
-
-    /// The frame's shapes on the ground. What both detectors saw is one shape.
-    fn observations(&mut self, ground: &Ground) -> Vec<Observation> {
-        let mut finds: Vec<&Find> = self.look.finds.iter().filter(|f| f.hotspot.score.is_finite()).collect();
-        // The network's first, each by falling score.
-        finds.sort_by(|a, b| {
-            let network = |f: &Find| f.hotspot.detector == ThermalDetector::Learned;
-            network(b).cmp(&network(a)).then(b.hotspot.score.total_cmp(&a.hotspot.score))
-        });
-        let mut out: Vec<(Observation, crate::thermal::PixelBox)> = Vec::new();
-        for find in finds {
-            let Some(fix) = &find.ground else {
-                self.stats.unplaced += 1;
-                continue;
-            };
-            let spot = &find.hotspot;
-            let centre = spot.bbox.centre();
-            if spot.detector == ThermalDetector::Hotspot {
-                let same = |o: &&mut (Observation, crate::thermal::PixelBox)| {
-                    o.0.detectors[0]
-                        && !o.0.detectors[1]
-                        && (o.1.iou(&spot.bbox) > 0.3 || holds(&o.1, centre))
-                };
-                if let Some((known, _)) = out.iter_mut().find(same) {
-                    known.detectors[1] = true;
-                    known.sight.kelvin = known.sight.kelvin.or(spot.kelvin.filter(|_| self.look.radiometric));
-                    continue;
-                }
-            }
-            if out.len() == MAX_FINDS {
-                self.stats.overflowed += 1;
-                continue;
-            }
-            let Some(placed) = placed(&ground.plane, fix) else {
-                self.stats.unplaced += 1;
-                continue;
-            };
-            let size_px = f64::from(spot.bbox.area().max(0.25)).sqrt();
-            let gsd_m = if fix.gsd_m > 0.0 { fix.gsd_m } else { self.from.pixel * fix.slant_range_m };
-            let learned = spot.detector == ThermalDetector::Learned;
-            let sight = Sight {
-                class: spot.class,
-                score: spot.score,
-                learned,
-                size_m: size_px * gsd_m,
-                gsd_m,
-                kelvin: spot.kelvin.filter(|k| self.look.radiometric && k.is_finite()),
-            };
-            let method = match fix.method {
-                GroundMethod::Terrain => PositionMethod::Terrain,
-                GroundMethod::Flat => PositionMethod::Flat,
-                GroundMethod::RangeFinder => PositionMethod::RangeFinder,
-                GroundMethod::Fused => PositionMethod::Fused,
-            };
-            let chip = find.chip.clone().filter(|c| self.setup.chips && c.len() <= MAX_CHIP_BYTES);
-            let pixel = centre.map(f64::from);
-            out.push((
-                Observation { pixel, size_px, sight, detectors: [learned, !learned], placed, method, chip },
-                spot.bbox,
-            ));
-        }
-        out.into_iter().map(|(o, _)| o).collect()
-    }
-
-    fn glimpse(&self, plane: &Plane, candidate: &Candidate) -> Option<Glimpse> {
-        let at = candidate.at();
-        let line = self.line_to(at)?;
-        let slant =
-            (at[0] - self.from.camera[0]).hypot(at[1] - self.from.camera[1]).hypot(self.from.height_m);
-        let gsd_m = self.from.pixel * slant;
-        let place = Geodetic { at: plane.place(at), height: EllipsoidHeight(candidate.hae_m()) };
-        let pixel = (self.look.pixel_of)(&place);
-        let recent = candidate.track.is_some_and(|t| seconds(self.look.time, t.time).abs() <= TRACK_S);
-        // A place that is not well known may be outside although its middle is not.
-        let own = candidate.covariance();
-        let margin = if recent {
-            8.0
-        } else {
-            2.0 * ((own[0][0] + own[1][1]) / 2.0).max(0.0).sqrt() / gsd_m.max(1e-6)
-        };
-        let within = pixel.is_some_and(|pixel| {
-            (0..2).all(|k| {
-                let side = f64::from(self.look.picture[k]);
-                let margin = margin.min(side / 4.0);
-                (margin..=side - margin).contains(&pixel[k])
-            })
-        });
-        Some(Glimpse { pixel, line, gsd_m, within })
-    }
-
-    /// The direction from the camera to a place on the ground.
-    fn line_to(&self, at: [f64; 2]) -> Option<[f64; 3]> {
-        let (e, n, u) = (at[0] - self.from.camera[0], at[1] - self.from.camera[1], -self.from.height_m);
-        let slant = (e * e + n * n + u * u).sqrt();
-        (slant.is_finite() && slant > 0.0).then(|| [e / slant, n / slant, u / slant])
-    }
-
-    fn matched(
-        &self,
-        ground: &Ground,
-        observations: &[Observation],
-        glimpses: &[Option<Glimpse>],
-    ) -> Vec<(usize, usize)> {
-        let now = self.look.time;
-        let mut pairs = Vec::new();
-        for (c, (candidate, glimpse)) in ground.candidates.iter().zip(glimpses).enumerate() {
-            let Some(glimpse) = glimpse else { continue };
-            let at = candidate.at();
-            let track = candidate
-                .track
-                .filter(|t| (0.0..=TRACK_S).contains(&seconds(now, t.time)))
-                .zip(glimpse.pixel);
-            let spread = candidate.spread(now);
-            for (o, seen) in observations.iter().enumerate() {
-                let (e, n) = (seen.placed.at[0] - at[0], seen.placed.at[1] - at[1]);
-                let both = fuse::add(&spread, &seen.placed.total());
-                let on_ground = fuse::mahalanobis2([e, n], &both);
-                let distance = match track {
-                    // In the picture what all looks err by is gone; on the ground it only must not be absurd.
-                    Some((track, pixel)) if on_ground < 5.0 * GATE => {
-                        let (x, y) = (
-                            seen.pixel[0] - pixel[0] - track.offset[0],
-                            seen.pixel[1] - pixel[1] - track.offset[1],
-                        );
-                        (x * x + y * y)
-                            / track_variance(track.size_px, seconds(now, track.time), glimpse.gsd_m)
-                    }
-                    Some(_) => continue,
-                    None => on_ground,
-                };
-                let size = (seen.sight.size_m.max(0.05) / candidate.size_m().max(0.05)).ln() / 0.8;
-                let cost = distance + size * size + if track.is_some() { 0.0 } else { 1.0 };
-                if distance < GATE && cost < GATE_COST {
-                    pairs.push(Pair { candidate: c, observation: o, cost });
-                }
-            }
-        }
-        assign::assign(&pairs, ground.candidates.len(), observations.len(), GATE_COST)
-    }
-
-    fn facts(&self, method: PositionMethod) -> Facts {
-        let pose = self.look.pose;
-        let name = |i: &Input| match i {
-            Input::Position => PoseInput::Position,
-            Input::Height => PoseInput::Height,
-            Input::Platform => PoseInput::Platform,
-            Input::Gimbal => PoseInput::Gimbal,
-            Input::FieldOfView => PoseInput::FieldOfView,
-        };
-        let oldest = pose.ages.iter().map(|(_, age)| *age).max().unwrap_or_default();
-        Facts {
-            inputs: PoseInputs {
-                assumed: pose.assumed.iter().map(name).collect(),
-                stale: pose.stale.iter().map(name).collect(),
-            },
-            inputs_age_ms: u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX),
-            method,
-            radiometry: if self.look.radiometric {
-                Radiometry::Radiometric
-            } else {
-                Radiometry::ContrastOnly
-            },
-            polarity: self.look.polarity,
-        }
-    }
-
-    /// What is none of the known ones is a new one. How many that were.
-    fn begin(&mut self, ground: &mut Ground, observations: &[Observation], used: &[bool]) -> usize {
-        let mut begun = 0;
-        for (seen, _) in observations.iter().zip(used).filter(|(_, used)| !**used) {
-            let Some(line) = self.line_to(seen.placed.at) else { continue };
-            begun += 1;
-            self.stats.begun += 1;
-            self.mission.begun += 1;
-            if ground.candidates.len() >= MAX_CANDIDATES {
-                self.stats.crowded += 1;
-                let least = (0..ground.candidates.len())
-                    .min_by(|a, b| {
-                        let key = |n: &usize| {
-                            let c = &ground.candidates[*n];
-                            (c.told.is_some(), c.beliefs.something())
-                        };
-                        key(a).0.cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1))
-                    })
-                    .unwrap_or(0);
-                if ground.candidates[least].told.is_some() {
-                    // All that there is room for was told: nothing of it is given up for what is new.
-                    continue;
-                }
-                ground.candidates.remove(least);
-            }
-            let beliefs = Beliefs::started(&self.setup.detectors, &seen.sight);
-            let id = self.ids.next(self.look.time);
-            let facts = self.facts(seen.method);
-            let mut new = Candidate::new(id, self.look.time, seen, line, beliefs, facts);
-            // Seen beside all that were seen now: none of them is it.
-            for other in ground.candidates.iter_mut().filter(|c| c.last_seen == self.look.time) {
-                new.seen_with(other.id);
-                other.seen_with(id);
-            }
-            ground.candidates.push(new);
-        }
-        begun
-    }
-
-    /// A candidate that was seen where an older one should have been and was not, and never beside it, is that
-    /// one, found again after an error in its place.
-    fn merge(&mut self, ground: &mut Ground, glimpses: &[Option<Glimpse>], seen: &[usize]) {
-        let mut over: Vec<(Uuid, Uuid)> = Vec::new();
-        for &young in seen {
-            let b = &ground.candidates[young];
-            if b.looks < 3 {
-                continue;
-            }
-            let same = ground.candidates.iter().enumerate().find(|(n, a)| {
-                // Two things in view are soon seen in one frame.
-                let free = a.first_seen < b.first_seen
-                    && (a.last_seen < b.first_seen || b.looks >= 8)
-                    && !a.is_in_a_crowd()
-                    && !a.was_seen_with(b.id)
-                    && glimpses.get(*n).is_some_and(|g| g.is_some_and(|g| g.within));
-                let (pa, pb) = (a.at(), b.at());
-                let both: M2 = fuse::add(&a.covariance(), &b.covariance());
-                free && fuse::mahalanobis2([pa[0] - pb[0], pa[1] - pb[1]], &both) < 6.0
-                    && !over.iter().any(|(old, _)| *old == a.id)
-            });
-            if let Some((_, a)) = same {
-                over.push((a.id, b.id));
-            }
-        }
-        for (old, young) in over {
-            let place = |id: Uuid, ground: &Ground| ground.candidates.iter().position(|c| c.id == id);
-            let (Some(a), Some(b)) = (place(old, ground), place(young, ground)) else { continue };
-            // Whatever was told keeps its name; of two that were told, the elder.
-            let keep_old = ground.candidates[a].told.is_some() || ground.candidates[b].told.is_none();
-            let (keep, drop) = if keep_old { (a, b) } else { (b, a) };
-            let dropped = ground.candidates[drop].clone();
-            let kept = ground.candidates[keep].id;
-            if keep_old {
-                // What was seen lately stands for it from now on.
-                ground.candidates[a] = dropped.clone().in_the_name_of(&ground.candidates[a]);
-            } else {
-                let first_seen = ground.candidates[a].first_seen;
-                ground.candidates[b].first_seen = first_seen;
-            }
-            ground.candidates.remove(drop);
-            if dropped.told.is_some() {
-                end(
-                    self.setup,
-                    self.mission,
-                    ground,
-                    dropped,
-                    (EndReason::Merged, Some(kept)),
-                    &mut self.out,
-                );
-            }
-        }
-    }
-
-    fn tell(&mut self, ground: &mut Ground) {
-        let now = self.look.time;
-        let threshold = ground.threshold(self.setup, self.mission.begun);
-        let mut n = 0;
-        while n < ground.candidates.len() {
-            let candidate = &ground.candidates[n];
-            let something = candidate.beliefs.something();
-            let over = match &candidate.told {
-                None if something < FORGET_BELOW => {
-                    ground.candidates.remove(n);
-                    continue;
-                }
-                Some(_) if something < END_BELOW || candidate.beliefs.empty_views() >= EMPTY_VIEWS => {
-                    Some(EndReason::OutOfEvidence)
-                }
-                Some(_) if candidate.movement().is_some() && seconds(now, candidate.last_seen) > LOST_S => {
-                    Some(EndReason::Lost)
-                }
-                _ => None,
-            };
-            if let Some(reason) = over {
-                let gone = ground.candidates.remove(n);
-                end(self.setup, self.mission, ground, gone, (reason, None), &mut self.out);
-                continue;
-            }
-            let due = match &candidate.told {
-                None => candidate.looks >= 2 && something >= threshold,
-                Some(told) => is_news(self.setup, self.mission.target, threshold, candidate, told, now),
-            };
-            if due {
-                let word = word(self.setup, self.mission, ground, &ground.candidates[n], threshold, None);
-                let candidate = &mut ground.candidates[n];
-                if candidate.told.is_none() {
-                    self.mission.told[usize::from(!word.is_target)] += 1;
-                } else if candidate.told.as_ref().is_some_and(|t| t.is_target != word.is_target) {
-                    let (from, to) = if word.is_target { (1, 0) } else { (0, 1) };
-                    self.mission.told[from] = self.mission.told[from].saturating_sub(1);
-                    self.mission.told[to] += 1;
-                }
-                candidate.told = Some(Told {
-                    time: now,
-                    ce90_m: word.position.ce90_m,
-                    class: word.class,
-                    likelihood: word.likelihoods.of(word.class),
-                    is_target: word.is_target,
-                    at: candidate.at(),
-                    seen_since: false,
-                });
-                let mut kept = word.clone();
-                // A picture is not kept on the disk.
-                kept.chip = None;
-                candidate.last_word = Some(Box::new(kept));
-                self.out.push(Outcome::Detection(Box::new(word)));
-            }
-            n += 1;
-        }
-    }
-}
-
-fn track_variance(size_px: f64, age_s: f64, gsd_m: f64) -> f64 {
-    let walked = TRACK_SPEED * age_s.max(0.0) / gsd_m.max(1e-3);
-    let middle = TRACK_PX + 0.25 * size_px;
-    middle * middle + walked * walked
-}
-
-fn holds(outer: &crate::thermal::PixelBox, at: [f32; 2]) -> bool {
-    let (x, y) = (at[0] - outer.x, at[1] - outer.y);
-    (0.0..=outer.width).contains(&x) && (0.0..=outer.height).contains(&y)
-}
-
-/// A fix on the plane; none if its numbers are none.
-fn placed(plane: &Plane, fix: &GroundFix) -> Option<Placed> {
-    let (c, s) = (&fix.covariance, &fix.shared);
-    let at = plane.metres(fix.position.at);
-    // What is not shared is at least a tenth of a metre, and never less than nothing.
-    let own = |i: usize| (c[i][i] - s[i][i]).max(0.01);
-    let cross = c[0][1] - s[0][1];
-    let most = 0.99 * (own(0) * own(1)).sqrt();
-    let placed = Placed {
-        at,
-        own: [[own(0), cross.clamp(-most, most)], [cross.clamp(-most, most), own(1)]],
-        shared: [[s[0][0].max(0.0), s[0][1]], [s[1][0], s[1][1].max(0.0)]],
-        hae_m: fix.position.height.0,
-        own_up: own(2),
-        shared_up: s[2][2].max(0.0),
-    };
-    let sound = placed
-        .at
-        .iter()
-        .chain(placed.own.iter().flatten())
-        .chain(placed.shared.iter().flatten())
-        .all(|x| x.is_finite())
-        && placed.hae_m.is_finite()
-        && fix.slant_range_m.is_finite()
-        && fix.gsd_m.is_finite();
-    sound.then_some(placed)
-}
-
-fn is_news(
-    setup: &SearchSetup,
-    target: SearchTarget,
-    threshold: f64,
-    candidate: &Candidate,
-    told: &Told,
-    now: Timestamp,
-) -> bool {
-    let since = seconds(now, told.time);
-    if since.abs() < WORD_S || !told.seen_since {
-        return false;
-    }
-    let classes = candidate.beliefs.classes();
-    let class = classes.likeliest();
-    let radius = radius90(&candidate.covariance());
-    let at = candidate.at();
-    let moved = (at[0] - told.at[0]).hypot(at[1] - told.at[1]);
-    class != told.class
-        || (classes.of(class) - told.likelihood).abs() > CHANGED
-        || (candidate.beliefs.target(target) >= threshold) != told.is_target
-        || radius < told.ce90_m * SHRANK
-        || moved > told.ce90_m / 2.0
-        || since >= setup.update.as_secs_f64()
-}
-
-fn radius90(covariance: &M2) -> f64 {
-    ce90(&[[covariance[0][0], covariance[0][1], 0.0], [covariance[1][0], covariance[1][1], 0.0], [0.0; 3]])
-}
-
-fn ellipse90(covariance: &M2) -> Ellipse90 {
-    let (a, b, c) = (covariance[0][0], covariance[0][1], covariance[1][1]);
-    let (mean, spread) = ((a + c) / 2.0, ((a - c) / 2.0).hypot(b));
-    // Of the long axis, from north: atan2 of its east over its north part.
-    let azimuth = (0.5 * (2.0 * b).atan2(c - a)).to_degrees().rem_euclid(180.0);
-    let axis = |v: f64| tenth(SIGMA90 * v.max(0.0).sqrt());
-    Ellipse90 { major_m: axis(mean + spread), minor_m: axis(mean - spread), azimuth_deg: azimuth.round() }
-}
-
-fn tenth(x: f64) -> f64 {
-    (x * 10.0).round() / 10.0
-}
-
-fn thousandth(x: f64) -> f64 {
-    (x * 1e3).round() / 1e3
-}
-
-/// What is told of a candidate.
-fn word(
-    setup: &SearchSetup,
-    mission: &Mission,
-    ground: &Ground,
-    candidate: &Candidate,
-    threshold: f64,
-    over: Option<(EndReason, Option<Uuid>)>,
-) -> SearchDetection {
-    let covariance = candidate.covariance();
-    let place = ground.plane.place(candidate.at());
-    let exact = candidate.beliefs.classes();
-    let likelihoods = rounded(exact);
-    let target = candidate.beliefs.target(mission.target);
-    let movement = candidate.movement().map(|([e, n], sigma)| Movement2d {
-        speed_mps: tenth(e.hypot(n)),
-        speed_sigma_mps: tenth(sigma),
-        course_deg: e.atan2(n).to_degrees().rem_euclid(360.0).round() % 360.0,
-    });
-    let chip = candidate.chip.as_ref().filter(|_| over.is_none() && setup.chips).map(|(_, png)| Chip {
-        media_type: "image/png".into(),
-        data: base64::engine::general_purpose::STANDARD.encode(png),
-    });
-    SearchDetection {
-        candidate: candidate.id,
-        state: if over.is_some() { DetectionState::End } else { candidate.state() },
-        mission: mission.id,
-        camera: setup.camera.clone(),
-        looked_for: mission.target,
-        is_target: target >= threshold,
-        class: exact.likeliest(),
-        likelihoods,
-        position: Position {
-            // A centimetre.
-            lat: (place.lat().degrees() * 1e7).round() / 1e7,
-            lon: (place.lon().degrees() * 1e7).round() / 1e7,
-            hae_m: tenth(candidate.hae_m()),
-            ce90_m: tenth(radius90(&covariance)),
-            le90_m: tenth(1.644_853_6 * candidate.up_variance().max(0.0).sqrt()),
-            ellipse90: ellipse90(&covariance),
-            method: candidate.facts.method,
-            inputs_age_ms: candidate.facts.inputs_age_ms,
-        },
-        inputs: candidate.facts.inputs.clone(),
-        evidence: Evidence {
-            something: thousandth(candidate.beliefs.something()),
-            target: thousandth(target),
-            threshold: thousandth(threshold),
-            false_alarms_per_km2: setup.false_alarms_per_km2,
-        },
-        first_seen: candidate.first_seen,
-        last_seen: candidate.last_seen,
-        views: candidate.beliefs.views(),
-        looks: candidate.looks,
-        misses: candidate.misses,
-        movement,
-        size_m: tenth(candidate.size_m()),
-        radiometry: candidate.facts.radiometry,
-        warmest_k: candidate.warmest_k.map(tenth),
-        polarity: candidate.facts.polarity,
-        detectors: candidate.detectors(),
-        models: setup.models.clone(),
-        end: over.map(|(reason, _)| reason),
-        merged_into: over.and_then(|(_, other)| other),
-        chip,
-    }
-}
-
-/// To a thousandth each, the sum still 1.
-fn rounded(exact: crate::event::ClassLikelihoods) -> crate::event::ClassLikelihoods {
-    let [vehicle, animal, warm_object] = [exact.vehicle, exact.animal, exact.warm_object].map(thousandth);
-    let person = thousandth((1.0 - vehicle - animal - warm_object).max(0.0));
-    crate::event::ClassLikelihoods { person, vehicle, animal, warm_object }
-}
-
-/// Ends a candidate that was told.
-fn end(
-    setup: &SearchSetup,
-    mission: &mut Mission,
-    ground: &Ground,
-    candidate: Candidate,
-    over: (EndReason, Option<Uuid>),
-    out: &mut Vec<Outcome>,
-) {
-    let threshold = ground.threshold(setup, mission.begun);
-    let mut last = word(setup, mission, ground, &candidate, threshold, Some(over));
-    // What was told as the target stays it: a threshold that has risen since takes nothing back.
-    if let Some(told) = &candidate.told {
-        last.is_target |= told.is_target && over.0 == EndReason::MissionStopped;
-    }
-    if mission.ended.len() < MAX_ENDED {
-        mission.ended.push(last.clone());
-    }
-    out.push(Outcome::Detection(Box::new(last)));
 }

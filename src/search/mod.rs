@@ -74,8 +74,11 @@ mod fuse;
 mod ids;
 mod machine;
 mod mission;
+mod outline;
 mod plane;
 mod store;
+mod turn;
+mod word;
 
 pub use area::{Area, MAX_AREA_M2, MAX_CORNERS};
 pub use chain::{Blind, CameraOf, Chain, ChainParts, ChainStats, FrameTime};

@@ -22,7 +22,7 @@ use vigil::geo::{
 use vigil::search::{
     DetectorModel, Find, Ids, Look, MissionOrder, Missions, Outcome, Search, SearchSetup, geojson, kml,
 };
-use vigil::thermal::{Hotspot, PixelBox, ThermalClass, ThermalDetector};
+use vigil::thermal::{Extent, Hotspot, PixelBox, ThermalClass, ThermalDetector};
 
 const PICTURE: [u32; 2] = [640, 512];
 /// Pixels: 40 degrees across.
@@ -80,6 +80,8 @@ enum Thing {
     Hidden,
     Stone,
     Animal,
+    /// A stone that the network takes for a person from every side.
+    Lookalike,
 }
 
 /// Something on the ground.
@@ -157,6 +159,8 @@ impl Shot {
 /// A flight being flown.
 struct World {
     rng: StdRng,
+    /// For outlines alone.
+    outlines: StdRng,
     bodies: Vec<Body>,
     bias: Bias,
     /// Detections a frame that are nothing.
@@ -165,11 +169,22 @@ struct World {
     single: Vec<[f64; 2]>,
 }
 
-const LABELS: [(Thing, [f64; 4], f64); 4] = [
+/// Length and width of its warm outline in metres, and by how much its warmest tenth stands out.
+fn body_outline(thing: Thing, size: f64) -> Option<[f64; 3]> {
+    Some(match thing {
+        Thing::Person => [1.75, 0.55, 1.5],
+        Thing::Hidden => [0.7, 0.4, 1.5],
+        Thing::Stone | Thing::Lookalike => [0.9 * size, 0.7 * size, 1.15],
+        Thing::Animal => [1.1, 0.36, 1.28],
+    })
+}
+
+const LABELS: [(Thing, [f64; 4], f64); 5] = [
     (Thing::Person, [0.75, 0.01, 0.02, 0.22], 0.85),
     (Thing::Hidden, [0.30, 0.01, 0.02, 0.67], 0.6),
     (Thing::Stone, [0.03, 0.02, 0.01, 0.94], 0.95),
     (Thing::Animal, [0.06, 0.02, 0.03, 0.89], 0.85),
+    (Thing::Lookalike, [0.97, 0.01, 0.01, 0.01], 0.95),
 ];
 const CLASSES: [ThermalClass; 4] =
     [ThermalClass::Person, ThermalClass::Vehicle, ThermalClass::Cycle, ThermalClass::Warm];
@@ -178,7 +193,8 @@ impl World {
     fn new(seed: u64, bodies: Vec<Body>) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let bias = Bias::draw(&mut rng);
-        Self { rng, bodies, bias, noise: 0.5, single: Vec::new() }
+        let outlines = StdRng::seed_from_u64(seed ^ 0x0071);
+        Self { rng, outlines, bodies, bias, noise: 0.5, single: Vec::new() }
     }
 
     fn score(&mut self, good: bool) -> f32 {
@@ -213,7 +229,7 @@ impl World {
             if turned {
                 let (_, labels, _) = LABELS.iter().find(|l| l.0 == self.bodies[n].thing).unwrap();
                 let label = pick(&mut self.rng, labels);
-                let person = matches!(self.bodies[n].thing, Thing::Person | Thing::Hidden);
+                let person = matches!(self.bodies[n].thing, Thing::Person | Thing::Hidden | Thing::Lookalike);
                 let score = self.score(if label == 3 { true } else { person });
                 let open = self.bodies[n].thing != Thing::Hidden || self.rng.random::<f64>() < 0.5;
                 self.bodies[n].view = (label, score, open);
@@ -225,15 +241,19 @@ impl World {
             let (_, _, detected) = LABELS.iter().find(|l| l.0 == body.thing).unwrap();
             let (label, score, open) = body.view;
             if open && self.rng.random::<f64>() < *detected {
-                let size = if body.thing == Thing::Stone { 0.6 + 0.1 * (n % 9) as f64 } else { 0.9 };
-                finds.push(self.find(shot, jitter, pixel, size, label, score));
+                let stone = matches!(body.thing, Thing::Stone | Thing::Lookalike);
+                let size = if stone { 0.6 + 0.1 * (n % 9) as f64 } else { 0.9 };
+                let outline = body_outline(body.thing, size);
+                finds.push(self.find(shot, jitter, pixel, size, outline, label, score));
             }
         }
         if self.rng.random::<f64>() < self.noise {
             let pixel = [self.rng.random::<f64>() * 640.0, self.rng.random::<f64>() * 512.0];
             let label = pick(&mut self.rng, &[0.04, 0.02, 0.01, 0.93]);
             let score = self.score(false);
-            finds.push(self.find(shot, jitter, pixel, 0.5, label, score));
+            // A patch of the ground, which seldom ends anywhere.
+            let outline = (self.outlines.random::<f64>() < 0.3).then_some([0.75, 0.45, 1.4]);
+            finds.push(self.find(shot, jitter, pixel, 0.5, outline, label, score));
         }
         for find in &finds {
             let spot = &find.hotspot;
@@ -275,6 +295,7 @@ impl World {
         jitter: [f64; 2],
         pixel: [f64; 2],
         size: f64,
+        outline: Option<[f64; 3]>,
         label: usize,
         score: f32,
     ) -> Find {
@@ -289,6 +310,15 @@ impl World {
         let own = (JITTER * shot.height).powi(2) + gsd * gsd;
         let circle = |v: f64, up: f64| [[v, 0.0, 0.0], [0.0, v, 0.0], [0.0, 0.0, up]];
         let learned = label != 3;
+        let extent = outline.map(|[length, width, peak]| {
+            let off = [0.06, 0.08, 0.05].map(|sigma| (sigma * normal(&mut self.outlines)).exp());
+            Extent {
+                centre: pixel.map(|p| p as f32),
+                length: (length * off[0] / gsd) as f32,
+                width: (width * off[0] * off[1] / gsd) as f32,
+                peak: (peak * off[2]) as f32,
+            }
+        });
         Find {
             hotspot: Hotspot {
                 bbox: PixelBox {
@@ -301,6 +331,7 @@ impl World {
                 score,
                 detector: if learned { ThermalDetector::Learned } else { ThermalDetector::Hotspot },
                 contrast: 5.0,
+                extent,
                 kelvin: None,
             },
             ground: Some(GroundFix {
@@ -466,6 +497,84 @@ fn clutter_is_told_no_more_often_than_was_set() {
         );
         assert!(f64::from(nothing) <= rate * km2, "{nothing} in {km2}");
         assert!(persons as f64 <= rate * km2, "{persons} in {km2}");
+    }
+}
+
+/// A network that errs by the thing and not by the look: stones that it takes for people from every side are told
+/// as what they are, and somebody who lies among them as a person.
+#[test]
+fn what_the_network_takes_for_a_person_from_every_side_is_told_by_its_outline() {
+    let rate = 2.0;
+    let (mut km2, mut wrong, mut stones, mut found) = (0.0, 0, (0, 0), 0);
+    for seed in 0..6 {
+        let side = 220.0;
+        let mut bodies = Vec::new();
+        let mut rng = StdRng::seed_from_u64(7000 + seed);
+        scatter(&mut rng, Thing::Person, 1, side, &mut bodies);
+        scatter(&mut rng, Thing::Lookalike, 15, side, &mut bodies);
+        let mut world = World::new(seed, bodies);
+        let log = fly(&mut world, &mut search_with(rate), &lawn(side, 90.0, 25.0));
+        km2 += log.maps.last().unwrap().seen_m2 / 1e6;
+        let ever: Vec<_> = log.all.iter().filter(|d| d.is_target).collect();
+        for body in &world.bodies {
+            let target = ever.iter().any(|d| distance(told_at(d), body.at) < 7.0);
+            match body.thing {
+                Thing::Lookalike => {
+                    wrong += u32::from(target);
+                    stones.1 += 1;
+                    let told = log.standing().into_iter().find(|d| distance(told_at(d), body.at) < 7.0);
+                    stones.0 += u32::from(told.is_some_and(|d| d.class == TargetClass::WarmObject));
+                }
+                _ => found += u32::from(target),
+            }
+        }
+    }
+    println!(
+        "{} stones that look like people, {rate} per km² allowed: told as persons {:.1} per km², as warm objects {} of {}; people found {found} of 6",
+        stones.1,
+        f64::from(wrong) / km2,
+        stones.0,
+        stones.1
+    );
+    assert!(f64::from(wrong) <= rate * km2, "{wrong} in {km2}");
+    assert!(f64::from(stones.0) >= 0.8 * f64::from(stones.1), "{stones:?}");
+    assert!(found >= 5);
+}
+
+/// Flown over again, with other errors of compass and satellites and with noise all around: one person is one.
+#[test]
+fn a_second_pass_finds_the_same_again() {
+    for seed in 0..8 {
+        let mut world = World::new(40 + seed, vec![Body::new(Thing::Person, [110.0, 20.0])]);
+        world.noise = 2.0;
+        let mut search = search_with(1.0);
+        let mut log = Log::default();
+        let line = |north: f64, east_first: bool, from_s: f64| {
+            (0..=100).map(move |step| {
+                let along = f64::from(step) * 2.2;
+                let (e, heading) = if east_first { (along, 90f64) } else { (220.0 - along, 270.0) };
+                Shot {
+                    seconds: from_s + f64::from(step) * 0.2,
+                    at: [e, north],
+                    height: 90.0,
+                    heading: heading.to_radians(),
+                }
+            })
+        };
+        for (pass, north) in [(0, 10.0), (1, 30.0), (2, 22.0)] {
+            world.bias = Bias::draw(&mut world.rng);
+            for shot in line(north, pass % 2 == 0, f64::from(pass) * 60.0) {
+                log.add(world.shoot(&mut search, &shot, |_| {}));
+            }
+        }
+        log.add(search.stop(time(200.0)).1);
+        let ends: Vec<_> = log.ends.iter().filter(|d| d.end == Some(EndReason::MissionStopped)).collect();
+        assert_eq!(ends.len(), 1, "seed {seed}: {:?}", ends.iter().map(|d| told_at(d)).collect::<Vec<_>>());
+        // All three passes are its.
+        let (first, last) = (ends[0].first_seen, ends[0].last_seen);
+        assert!(ends[0].class == TargetClass::Person && ends[0].views >= 4, "seed {seed}: {:?}", ends[0]);
+        assert!(first < time(20.0) && last > time(120.0), "seed {seed}: {first} {last}");
+        assert!(distance(told_at(ends[0]), [110.0, 20.0]) < ends[0].position.ce90_m.max(6.0));
     }
 }
 
@@ -690,9 +799,13 @@ fn a_camera_that_leaps_or_is_stale_takes_nothing_back() {
     for shot in orbit(0.5, 8.0, 0.0) {
         log.add(world.shoot(&mut search, &shot, |_| {}));
     }
-    let known = log.standing().len();
-    assert_eq!(known, 1);
-    let misses = log.standing()[0].misses;
+    assert_eq!(log.standing().len(), 1);
+    // What was missed until then, as the same flight says that ends here.
+    let misses = {
+        let mut world = World::new(15, vec![Body::new(Thing::Person, [0.0, 0.0])]);
+        world.noise = 0.0;
+        fly(&mut world, &mut search_with(1.0), &orbit(0.5, 8.0, 0.0)).ends[0].misses
+    };
     // The satellites say that it is 400 m off for two seconds; then telemetry is old for ten.
     for (n, shot) in orbit(0.3, 8.0, 21.0).iter().enumerate() {
         let outcomes = world.shoot(&mut search, shot, |pose| {
@@ -710,8 +823,8 @@ fn a_camera_that_leaps_or_is_stale_takes_nothing_back() {
     assert_eq!(log.told.len(), 1);
     let end = log.ends.last().unwrap();
     assert_eq!(end.end, Some(EndReason::MissionStopped));
-    // Those of the last word before, and of the frames since that were believed.
-    assert!(end.misses <= misses + 5, "{} {misses}", end.misses);
+    // None of the doubted ones, and at most the one frame since that was believed.
+    assert!(end.misses <= misses + 1, "{} {misses}", end.misses);
 }
 
 #[test]
