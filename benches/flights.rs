@@ -5,6 +5,7 @@
 //! are, over all nights:
 //!
 //! * people found, of those that were in view at all: the nearest candidate within [`NEAR_M`] is theirs;
+//! * people that some candidate is near, whatever it was told as, and candidates a person beyond the first;
 //! * candidates that are nobody, in a square kilometre of ground looked at;
 //! * seconds from the first frame that shows a person to the candidate that finds them;
 //! * metres between candidate and person at the end.
@@ -16,6 +17,8 @@
 //! | `VIGIL_BENCH_FPS` | frames a second | 5 |
 //! | `VIGIL_BENCH_SEED` | of the first night | 100 |
 //! | `VIGIL_BENCH_ONLY` | the chain whose name has these words | all |
+//! | `VIGIL_BENCH_RATE` | false candidates a square kilometre that the box may tell | as configured |
+//! | `VIGIL_BENCH_KINDS` | instead: what each kind of thing looks like to the detectors, from which `search/outline.rs` has its table | |
 //! | `VIGIL_BENCH_VERBOSE` | counts of each night | |
 
 #![allow(clippy::unwrap_used)] // A harness that cannot go on should stop.
@@ -39,6 +42,8 @@ use vigil::sim::{Flight, FlightPlan, ObjectClass, SimFrame};
 
 /// A candidate within so many metres of a person is that person.
 const NEAR_M: f64 = 12.0;
+/// Two within so many metres of a person are that person twice: nobody else is drawn so near.
+const SAME_M: f64 = 4.0;
 
 /// What a chain would tell the searchers.
 #[derive(Clone, Debug)]
@@ -87,6 +92,9 @@ fn night(i: u64) -> FlightPlan {
 struct Tally {
     people: usize,
     found: usize,
+    /// Near which something was told, whatever as; and how often once more.
+    told: usize,
+    again: usize,
     nobody: usize,
     km2: f64,
     waits: Vec<f64>,
@@ -131,13 +139,17 @@ fn fly(plan: &FlightPlan, chain: &mut dyn Chain, tally: &mut Tally) {
         tally.frames += 1;
     }
     let end = Duration::from_secs_f64(plan.seconds);
-    let found: Vec<Candidate> = chain.finish().into_iter().filter(|c| c.person).collect();
+    let all = chain.finish();
+    let found: Vec<Candidate> = all.iter().filter(|c| c.person).cloned().collect();
     let mut somebody = vec![false; found.len()];
     for (person, first) in people.iter().zip(first) {
         let Some(first) = first else { continue };
         let place = flight.position(person.id, end).unwrap();
         let begin = flight.position(person.id, first).unwrap();
         tally.people += 1;
+        let near = |c: &&Candidate| level_m(&c.position, &place).min(level_m(&c.position, &begin)) < SAME_M;
+        tally.told += usize::from(all.iter().any(|c| near(&c)));
+        tally.again += found.iter().filter(near).count().saturating_sub(1);
         let mut best: Option<(f64, &Candidate)> = None;
         for (i, c) in found.iter().enumerate() {
             // Somebody who walks may have been told where they were.
@@ -410,7 +422,8 @@ impl Whole {
 
 impl Chain for Whole {
     fn start(&mut self, flight: &Flight) {
-        let config = SearchConfig::new(Name::new("drone").unwrap());
+        let mut config = SearchConfig::new(Name::new("drone").unwrap());
+        config.false_alarms_per_km2 = number("VIGIL_BENCH_RATE", config.false_alarms_per_km2);
         let setup = SearchSetup::new(&config, DetectorModel::of(&self.models.manifest).unwrap(), Vec::new());
         let camera = flight.camera();
         self.chain = Some(search::Chain::new(ChainParts {
@@ -512,6 +525,96 @@ impl Chain for EachFrame {
     }
 }
 
+/// What one kind of thing looked like.
+#[derive(Default)]
+struct Looks {
+    /// Sights of each thing, and how many of them were labelled as a person.
+    things: BTreeMap<(u64, usize), [u32; 2]>,
+    sights: usize,
+    /// Natural logarithms of what an outline measures: length in metres, length over width, and how the warmest
+    /// tenth stands out; with the width in pixels.
+    outlines: Vec<[f64; 4]>,
+}
+
+/// Prints how each kind of thing is labelled and outlined. Ground that is nothing counts by night.
+fn kinds(nights: u64) {
+    let models = Models::load();
+    let mut looks: BTreeMap<String, Looks> = BTreeMap::new();
+    let mut km2 = 0.0;
+    let mut progress = Progress::new("what things look like", nights);
+    for i in 0..nights {
+        let plan = night(i);
+        let mut flight = Flight::new(&plan).unwrap();
+        let kind: BTreeMap<usize, String> =
+            flight.objects().into_iter().map(|o| (o.id, format!("{:?}", o.kind))).collect();
+        let locator = locator(&flight);
+        let [w, h] = flight.camera().size;
+        let mut detectors =
+            vigil::thermal::Detectors::open(&models.runtime, &models.manifest, &Default::default(), w, h)
+                .unwrap();
+        let mut looked = Looked::new(&plan);
+        while let Some(frame) = flight.next() {
+            let frame = frame.unwrap();
+            looked.add(&flight, &frame);
+            let (Some(picture), false) = (&frame.picture, frame.held) else { continue };
+            let image = vigil::thermal::ThermalImage::white_hot(picture.clone());
+            for find in detectors.detect(&image, None).unwrap() {
+                let [x, y] = find.bbox.centre();
+                let shown = frame.truth.objects.iter().find(|o| {
+                    let b = &o.bbox;
+                    (b.x - 4.0..=b.x + b.width + 4.0).contains(&x)
+                        && (b.y - 4.0..=b.y + b.height + 4.0).contains(&y)
+                });
+                if shown.is_some_and(|o| o.cut) {
+                    continue;
+                }
+                // Things that the scene does not name are the ground: one a night.
+                let (name, thing) = match shown {
+                    Some(o) => (kind[&o.id].clone(), o.id),
+                    None => ("nothing".to_owned(), 0),
+                };
+                let all = looks.entry(name).or_default();
+                let one = all.things.entry((i, thing)).or_default();
+                one[0] += 1;
+                one[1] += u32::from(find.class == vigil::thermal::ThermalClass::Person);
+                all.sights += 1;
+                let Ok(fix) = locator.locate(&frame.truth.pose, [x, y].map(f64::from), 1.0) else { continue };
+                if let Some(e) = find.extent {
+                    let [length, width, peak] = [e.length, e.width, e.peak].map(f64::from);
+                    all.outlines.push([(length * fix.gsd_m).ln(), (length / width).ln(), peak.ln(), width]);
+                }
+            }
+        }
+        km2 += looked.km2();
+        progress.add(1);
+    }
+    drop(progress);
+    println!(
+        "| kind | things seen five times | of them labelled a person nine times in ten; a km² | with an outline | ln length, m: p5 p50 p95 | ln slender | ln peak | width, px: p50 |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (name, mut all) in looks {
+        let known: Vec<[u32; 2]> = all.things.into_values().filter(|t| t[0] >= 5).collect();
+        let alike = known.iter().filter(|t| 10 * t[1] >= 9 * t[0]).count();
+        let outlined = 100 * all.outlines.len() / all.sights.max(1);
+        let mut rank = |n: usize, share: f64| {
+            all.outlines.sort_by(|a, b| a[n].total_cmp(&b[n]));
+            let at = (all.outlines.len() as f64 * share) as usize;
+            all.outlines.get(at).map_or(f64::NAN, |o| o[n])
+        };
+        let spread: Vec<String> = (0..3)
+            .map(|n| format!("{:.2} {:.2} {:.2}", rank(n, 0.05), rank(n, 0.5), rank(n, 0.95)))
+            .collect();
+        println!(
+            "| {name} | {} | {alike}; {:.0} | {outlined} % | {} | {:.0} |",
+            known.len(),
+            alike as f64 / km2,
+            spread.join(" | "),
+            rank(3, 0.5),
+        );
+    }
+}
+
 fn main() {
     // `cargo test` runs benches too, to see that they work.
     let short = !std::env::args().any(|a| a == "--bench") && std::env::var_os("VIGIL_BENCH").is_none();
@@ -520,6 +623,9 @@ fn main() {
         return;
     }
     let nights: u64 = number("VIGIL_BENCH_NIGHTS", 20);
+    if std::env::var_os("VIGIL_BENCH_KINDS").is_some() {
+        return kinds(nights);
+    }
     let whole = Whole {
         models: Models::load(),
         began: Instant::now(),
@@ -538,9 +644,9 @@ fn main() {
         chains.retain(|(name, _)| name.contains(&only));
     }
     println!(
-        "| chain | people found | false candidates / km² | first view → told, s: p50 | error at the end, m: p50 | chain, ms a frame | drawing, ms a frame |"
+        "| chain | people found | something told there | told again | false candidates / km² | first view → told, s: p50 | error at the end, m: p50 | chain, ms a frame | drawing, ms a frame |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (name, chain) in &mut chains {
         let mut tally = Tally::default();
         let mut progress = Progress::new(*name, nights);
@@ -551,9 +657,11 @@ fn main() {
         drop(progress);
         let per_frame = |d: Duration| d.as_secs_f64() * 1000.0 / tally.frames.max(1) as f64;
         println!(
-            "| {name} | {} of {} | {:.0} ({} in {:.2} km²) | {:.1} | {:.1} | {:.1} | {:.1} |",
+            "| {name} | {} of {} | {} | {} | {:.0} ({} in {:.2} km²) | {:.1} | {:.1} | {:.1} | {:.1} |",
             tally.found,
             tally.people,
+            tally.told,
+            tally.again,
             tally.nobody as f64 / tally.km2,
             tally.nobody,
             tally.km2,
