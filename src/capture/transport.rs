@@ -12,7 +12,6 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -220,6 +219,8 @@ enum Event {
     Packet(SourceMetadata),
     /// The video is here.
     Video(Duration),
+    /// It holds no stream.
+    Nothing,
 }
 
 /// Reads the KLV packets of a transport stream in a file beside its pictures, in the same order every
@@ -230,8 +231,6 @@ pub(super) struct KlvReader {
     next: Option<SourceMetadata>,
     /// How far the video was read past.
     video: Duration,
-    /// The file is read to its end.
-    read: Arc<AtomicBool>,
     ended: bool,
 }
 
@@ -243,8 +242,6 @@ impl std::fmt::Debug for KlvReader {
 
 /// A packet stands at most so much later in the file than the picture of its time.
 const READ_AHEAD: Duration = Duration::from_secs(2);
-/// What has no stream in it says no end: after this long there is none.
-const STREAMS_WITHIN: Duration = Duration::from_secs(1);
 /// A file that gives nothing for this long is given up.
 const NOTHING_FOR: Duration = Duration::from_secs(20);
 
@@ -265,19 +262,21 @@ impl KlvReader {
         queue.link(&demux).map_err(|_| wiring("the transport stream"))?;
         let reports = Arc::new(Reports::default());
         filter(&demux, &reports);
-        let read = Arc::new(AtomicBool::new(false));
+        let (sender, events) = sync_channel(256);
         if let Some(sink) = demux.static_pad("sink") {
-            let read = read.clone();
+            let (sender, demux) = (sender.clone(), demux.downgrade());
+            // A file without a stream has nobody to say its end.
             sink.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
                 if let Some(gst::PadProbeData::Event(event)) = &info.data
                     && event.type_() == gst::EventType::Eos
+                    && demux.upgrade().is_some_and(|demux| demux.num_src_pads() == 0)
                 {
-                    read.store(true, Ordering::Relaxed);
+                    // Whoever has gone needs no word.
+                    let _ = sender.send(Event::Nothing);
                 }
                 gst::PadProbeReturn::Ok
             });
         }
-        let (sender, events) = sync_channel(256);
         let weak = pipeline.downgrade();
         demux.connect_pad_added(move |_, pad| {
             let Some(pipeline) = weak.upgrade() else { return };
@@ -298,7 +297,7 @@ impl KlvReader {
             ));
         }
         let events = Some(events);
-        Ok(Some(Self { events, pipeline, next: None, video: Duration::ZERO, read, ended: false }))
+        Ok(Some(Self { events, pipeline, next: None, video: Duration::ZERO, ended: false }))
     }
 
     /// The next packet that belongs before a picture at `position`; with `None`, the next of all.
@@ -314,7 +313,7 @@ impl KlvReader {
             match self.event()? {
                 Some(Event::Packet(packet)) => self.next = Some(packet),
                 Some(Event::Video(at)) => self.video = self.video.max(at),
-                None => self.ended = true,
+                Some(Event::Nothing) | None => self.ended = true,
             }
         }
     }
@@ -323,11 +322,7 @@ impl KlvReader {
         let Some(events) = &self.events else { return Ok(None) };
         let started = Instant::now();
         let mut over = false;
-        let mut read_at = None;
         loop {
-            if self.read.load(Ordering::Relaxed) {
-                over |= read_at.get_or_insert_with(Instant::now).elapsed() > STREAMS_WITHIN;
-            }
             match events.recv_timeout(if over { Duration::ZERO } else { Duration::from_millis(20) }) {
                 Ok(event) => return Ok(Some(event)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),

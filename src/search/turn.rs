@@ -6,7 +6,7 @@ use super::assign::{self, Pair};
 use super::candidate::{Candidate, Facts, Observation, PASS_S, Told, seconds};
 use super::coverage::Viewpoint;
 use super::evidence::{Beliefs, Sight};
-use super::fuse::{self, M2, Placed};
+use super::fuse::{self, Placed};
 use super::ids::Ids;
 use super::machine::{
     CoverageView, Find, Ground, Look, MAX_CANDIDATES, Mission, Outcome, SearchSetup, SearchStats, after,
