@@ -14,10 +14,11 @@ pub(crate) mod night;
 pub(crate) mod rtsp;
 pub(crate) mod trials;
 
-/// Does something that is promised within a time, and again if it failed while the machine stood still for a
-/// second: such a promise holds for a machine that runs.
+/// Does something that is promised within a time, and again if it failed while the machine stood still: such
+/// a promise holds for a machine that runs. What decides at its last moment leaves itself some 150 ms.
 pub(crate) fn while_it_runs<T>(mut done: impl FnMut() -> T) -> T {
     const TRIES: u32 = 10;
+    const STILL: Duration = Duration::from_millis(100);
     let mut tries = 0;
     loop {
         let stop = Arc::new(AtomicBool::new(false));
@@ -37,7 +38,7 @@ pub(crate) fn while_it_runs<T>(mut done: impl FnMut() -> T) -> T {
         tries += 1;
         match result {
             Ok(result) => return result,
-            Err(_) if longest > Duration::from_secs(1) && tries < TRIES => {
+            Err(_) if longest > STILL && tries < TRIES => {
                 println!("once more: the machine stood still for {longest:?}");
             }
             Err(panic) => std::panic::resume_unwind(panic),
