@@ -9,6 +9,7 @@
 //! The filter is `mpegts.rs`. A sender of UDP that stops says nothing, not even that it ended: the
 //! watchdog over the age of the last picture is what notices.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -228,7 +229,12 @@ enum Event {
 pub(super) struct KlvReader {
     events: Option<Receiver<Event>>,
     pipeline: gst::Pipeline,
-    next: Option<SourceMetadata>,
+    /// Packets to hand over.
+    ready: VecDeque<SourceMetadata>,
+    /// Packets since the last picture of the file: whether their times are good, the next picture tells.
+    held: VecDeque<SourceMetadata>,
+    /// There was no picture for so long that what came since has a guessed time.
+    guessed: bool,
     /// How far the video was read past.
     video: Duration,
     ended: bool,
@@ -242,6 +248,11 @@ impl std::fmt::Debug for KlvReader {
 
 /// A packet stands at most so much later in the file than the picture of its time.
 const READ_AHEAD: Duration = Duration::from_secs(2);
+/// The stream's clock comes with the pictures. Without one for this long the demultiplexer guesses what time
+/// a packet has, and begins anew with the next picture.
+const CLOCK_LASTS: Duration = Duration::from_secs(2);
+/// Packets without a time between two pictures, at most.
+const MOST_HELD: usize = 1000;
 /// A file that gives nothing for this long is given up.
 const NOTHING_FOR: Duration = Duration::from_secs(20);
 
@@ -297,24 +308,52 @@ impl KlvReader {
             ));
         }
         let events = Some(events);
-        Ok(Some(Self { events, pipeline, next: None, video: Duration::ZERO, ended: false }))
+        Ok(Some(Self {
+            events,
+            pipeline,
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            guessed: false,
+            video: Duration::ZERO,
+            ended: false,
+        }))
     }
 
-    /// The next packet that belongs before a picture at `position`; with `None`, the next of all.
+    /// The next packet that belongs before a picture at `position`, without those whose times are guessed;
+    /// with `None`, the next of all.
     pub(super) fn before(&mut self, position: Option<Duration>) -> Result<Option<SourceMetadata>> {
         loop {
-            if let Some(packet) = &self.next {
+            if let Some(packet) = self.ready.front() {
                 let due = position.is_none_or(|p| packet.position.is_none_or(|at| at <= p));
-                return Ok(if due { self.next.take() } else { None });
+                return Ok(if due { self.ready.pop_front() } else { None });
             }
             if self.ended || position.is_some_and(|p| self.video > p + READ_AHEAD) {
                 return Ok(None);
             }
             match self.event()? {
-                Some(Event::Packet(packet)) => self.next = Some(packet),
-                Some(Event::Video(at)) => self.video = self.video.max(at),
-                Some(Event::Nothing) | None => self.ended = true,
+                Some(Event::Packet(packet)) if position.is_none() => self.ready.push_back(packet),
+                Some(Event::Packet(packet)) => self.hold(packet),
+                Some(Event::Video(at)) => {
+                    self.video = self.video.max(at);
+                    self.guessed = false;
+                    self.ready.append(&mut self.held);
+                }
+                Some(Event::Nothing) | None => {
+                    self.ended = true;
+                    self.ready.append(&mut self.held);
+                }
             }
+        }
+    }
+
+    fn hold(&mut self, packet: SourceMetadata) {
+        self.held.push_back(packet);
+        let mut times = self.held.iter().filter_map(|p| p.position);
+        let (first, last) = (times.next(), times.next_back());
+        self.guessed |= first.zip(last).is_some_and(|(first, last)| last.saturating_sub(first) > CLOCK_LASTS)
+            || self.held.len() > MOST_HELD;
+        if self.guessed {
+            self.held.clear();
         }
     }
 
