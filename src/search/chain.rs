@@ -26,7 +26,8 @@ use crate::geo::{
 };
 use crate::infer::{Manifest, Runtime};
 use crate::thermal::{
-    DetectorSettings, Detectors, GroundSample, Hotspot, Intake, Polarity, ThermalImage, ThermalIntake, gate,
+    DetectorSettings, Detectors, GroundSample, Hotspot, Intake, Polarity, ThermalImage, ThermalIntake,
+    distinct, gate,
 };
 
 /// Frames whose telemetry is waited for: eight seconds of a fast camera. The oldest then goes without.
@@ -331,7 +332,7 @@ impl Chain {
             }
         };
         let masks = self.intake.masks();
-        let found = sized.detectors.sightings(&taken.image)?.into_iter().map(|s| s.hotspot);
+        let found = distinct(sized.detectors.sightings(&taken.image)?).into_iter().map(|s| s.hotspot);
         let mut spots: Vec<_> = found.filter(|h| !masks.hides(&h.bbox)).map(|h| (h, None)).collect();
         self.stats.finds += spots.len() as u64;
         if self.chips {

@@ -190,34 +190,25 @@ impl Detectors {
         learned.chain(self.physical.iter().map(|d| d.model()))
     }
 
-    /// Looks at a frame of the size that was opened: what is found, best first. With the ground's
-    /// sampling distance known, what is too large or too small for a person is none.
+    /// Looks at a frame of the size that was opened: what is found, best first, one find for each thing. With the
+    /// ground's sampling distance known, what is too large or too small for a person is none.
     pub fn detect(&mut self, image: &ThermalImage, ground: Option<GroundSample>) -> Result<Vec<Hotspot>> {
-        let seen = self.sightings(image)?;
+        let seen = distinct(self.sightings(image)?);
         let mut found: Vec<_> = seen.into_iter().filter_map(|s| gate(s.hotspot, ground)).collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
         Ok(found)
     }
 
-    /// The same before size and temperature are looked at, with the network's labels; the learned
-    /// detector's finds first.
+    /// All finds, before size and temperature are looked at, with the network's labels; the learned
+    /// detector's first, each one's best first.
     pub fn sightings(&mut self, image: &ThermalImage) -> Result<Vec<Sighting>> {
         self.plane.fill(image)?;
         let floor = LEAST_DEVIATION * measure::deviation(&self.plane);
         let scene = Scene { image, plane: &self.plane, floor };
-        let mut seen: Vec<Sighting> = Vec::new();
-        if let Some(detector) = &mut self.learned {
-            // Best first: of several boxes around one outline the others are guesses at parts of it. People
-            // who touch have one outline, too, and boxes beside each other.
-            for find in detector.look(scene)? {
-                let known = |k: &Sighting| {
-                    same_outline(k, &find) && k.hotspot.bbox.iou(&find.hotspot.bbox) > SAME_IF_ONE_OUTLINE
-                };
-                if !seen.iter().any(known) {
-                    seen.push(find);
-                }
-            }
-        }
+        let mut seen = match &mut self.learned {
+            Some(detector) => detector.look(scene)?,
+            None => Vec::new(),
+        };
         if let Some(detector) = &mut self.physical {
             let also = detector.look(scene)?;
             let new: Vec<_> = also.into_iter().filter(|s| !seen.iter().any(|k| covers(k, s))).collect();
@@ -334,19 +325,27 @@ fn suppress(cells: &mut Vec<Detection>) -> Vec<Detection> {
             find.bbox = sum.map(|s| s / weight);
         }
     }
-    // What its cells say of an object is one box under several names, or a box and one of its parts.
-    let mut objects: Vec<Detection> = Vec::with_capacity(kept.len());
-    for find in kept {
-        let bbox = as_box(&find);
-        let known = objects.iter().any(|o| {
-            let other = as_box(o);
-            other.iou(&bbox) > SAME || o.label == find.label && other.covers(&bbox) > PART
+    kept
+}
+
+/// One find for each warm thing, the best: several boxes around one outline are guesses at parts of it, and a box
+/// may come under several names. People who touch have one outline, too, and boxes beside each other. A detector
+/// by itself is measured without this: it takes right boxes with the wrong ones.
+pub fn distinct(seen: Vec<Sighting>) -> Vec<Sighting> {
+    let mut things: Vec<Sighting> = Vec::with_capacity(seen.len());
+    for find in seen {
+        let known = things.iter().any(|k| {
+            let (a, b) = (&k.hotspot.bbox, &find.hotspot.bbox);
+            let overlap = a.iou(b);
+            overlap > SAME
+                || k.label.is_some() && k.label == find.label && a.covers(b) > PART
+                || same_outline(k, &find) && overlap > SAME_IF_ONE_OUTLINE
         });
         if !known {
-            objects.push(find);
+            things.push(find);
         }
     }
-    objects
+    things
 }
 
 fn as_box(d: &Detection) -> PixelBox {
@@ -419,14 +418,21 @@ mod tests {
     #[test]
     fn one_body_under_several_names_and_its_parts_are_one() {
         use Label::*;
-        let mut cells = vec![
-            cell(0.0, 0.0, 30.0, 20.0, Person, 0.7),
-            cell(1.0, 2.0, 29.0, 24.0, Bicycle, 0.4), // the same by another name: overlap 0.7
-            cell(8.0, 2.0, 16.0, 16.0, Person, 0.6),  // the body without its legs
-            cell(26.0, 0.0, 30.0, 20.0, Person, 0.5), // somebody beside
-        ];
-        let kept = suppress(&mut cells);
-        assert_eq!(kept.iter().map(|d| d.score).collect::<Vec<_>>(), [0.7, 0.5]);
+        let seen = |left: f32, top: f32, width: f32, height: f32, label, score| Sighting {
+            hotspot: Hotspot {
+                bbox: PixelBox { x: left, y: top, width, height },
+                score,
+                ..find(ThermalClass::Person, 10.0, None)
+            },
+            label: Some(label),
+        };
+        let things = distinct(vec![
+            seen(0.0, 0.0, 30.0, 20.0, Person, 0.7),
+            seen(8.0, 2.0, 16.0, 16.0, Person, 0.6), // the body without its legs
+            seen(26.0, 0.0, 30.0, 20.0, Person, 0.5), // somebody beside
+            seen(1.0, 2.0, 29.0, 24.0, Bicycle, 0.4), // the first by another name: overlap 0.7
+        ]);
+        assert_eq!(things.iter().map(|s| s.hotspot.score).collect::<Vec<_>>(), [0.7, 0.5]);
     }
 
     #[test]

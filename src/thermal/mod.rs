@@ -12,7 +12,7 @@ mod plane;
 mod polarity;
 mod radiometry;
 
-pub use detect::{DetectorSettings, Detectors, GroundSample, Sighting, gate};
+pub use detect::{DetectorSettings, Detectors, GroundSample, Sighting, distinct, gate};
 pub use health::{HealthWatch, PictureFault, PictureHealth};
 pub use hotspot::{Extent, Hotspot, PixelBox, ThermalClass, ThermalDetector};
 pub use image::ThermalImage;

@@ -244,7 +244,7 @@ impl World {
                 let stone = matches!(body.thing, Thing::Stone | Thing::Lookalike);
                 let size = if stone { 0.6 + 0.1 * (n % 9) as f64 } else { 0.9 };
                 let outline = body_outline(body.thing, size);
-                finds.push(self.find(shot, jitter, pixel, size, outline, label, score));
+                finds.push(self.find(shot, jitter, pixel, size, outline, (label, score)));
             }
         }
         if self.rng.random::<f64>() < self.noise {
@@ -253,7 +253,7 @@ impl World {
             let score = self.score(false);
             // A patch of the ground, which seldom ends anywhere.
             let outline = (self.outlines.random::<f64>() < 0.3).then_some([0.75, 0.45, 1.4]);
-            finds.push(self.find(shot, jitter, pixel, 0.5, outline, label, score));
+            finds.push(self.find(shot, jitter, pixel, 0.5, outline, (label, score)));
         }
         for find in &finds {
             let spot = &find.hotspot;
@@ -296,8 +296,7 @@ impl World {
         pixel: [f64; 2],
         size: f64,
         outline: Option<[f64; 3]>,
-        label: usize,
-        score: f32,
+        (label, score): (usize, f32),
     ) -> Find {
         let pixel = [pixel[0] + normal(&mut self.rng), pixel[1] + normal(&mut self.rng)];
         let at = shot.ground(pixel);
