@@ -48,8 +48,8 @@ def decode(out, floor=0.02, most=200, overlap=0.5):
     return found
 
 
-def ap50(frames, truths):
-    """{class: AP50}: all-point interpolation, one match a box, DontCare left out."""
+def ap50(frames, truths, least=0.5):
+    """{class: AP50}: all-point interpolation, one match a box, DontCare left out. `least`: another IoU than 0.5."""
     result = {}
     for k, name in enumerate(CLASSES):
         rows, total = [], 0
@@ -60,7 +60,7 @@ def ap50(frames, truths):
             used = np.zeros(len(mine), bool)
             for _, s, b in sorted((f for f in found if f[0] == k), key=lambda f: -f[1]):
                 over = iou(b[None], mine)[0] * ~used if len(mine) else np.zeros(1)
-                if over.max() >= 0.5:
+                if over.max() >= least:
                     used[over.argmax()] = True
                     rows.append((s, 1))
                 elif not len(skip) or not inside(b, skip):

@@ -25,7 +25,7 @@ def read_boxes(root):
     """{(split, file): array of (class, x, y, w, h)} for every picture that is there."""
     found = {}
     for split in ("train", "val"):
-        for path in sorted((root / split).glob("*.jpg")):
+        for path in sorted(p for p in (root / split).glob("*") if p.suffix in (".jpg", ".png")):
             found[(split, path.name)] = []
     with open(root / "boxes.csv", newline="") as file:
         for row in csv.DictReader(file):
@@ -37,12 +37,12 @@ def read_boxes(root):
     return {k: np.array(v, np.float32).reshape(-1, 5) for k, v in found.items()}
 
 
-def pack(root, cache):
+def pack(root, cache, name="frames"):
     """Decodes every frame once into one file; returns (keys, memory map, boxes)."""
     cache.mkdir(parents=True, exist_ok=True)
     boxes = read_boxes(root)
     keys = sorted(boxes)
-    packed = cache / "frames.u8"
+    packed = cache / f"{name}.u8"
     if not packed.exists() or packed.stat().st_size != len(keys) * H * W:
         out = np.memmap(packed, np.uint8, "w+", shape=(len(keys), H, W))
         for i, (split, name) in enumerate(keys):
@@ -118,14 +118,17 @@ def cells_of(boxes, h, w):
     """Targets for one crop: heat [classes,h,w], mask [h,w], weight [h,w], box [4,h,w].
 
     Heat is a bell over each object, its top moved onto the nearest cell so that
-    each object has a cell (or a few on a border) at 1. `box` holds x0,y0,x1,y1.
+    each object has a cell (or a few on a border) at 1. `box` holds x0,y0,x1,y1;
+    `weight` is how much a cell counts for it: those of one object sum to 1, or a
+    bus would teach a hundred times what a person does.
     """
     heat = np.zeros((len(CLASSES), h, w), np.float32)
     mask = np.ones((h, w), np.float32)
     weight = np.zeros((h, w), np.float32)
     box = np.zeros((4, h, w), np.float32)
+    owner = np.full((h, w), -1)
     order = np.argsort(-boxes[:, 3] * boxes[:, 4]) if len(boxes) else []
-    for k, x, y, bw, bh in boxes[order] if len(boxes) else []:
+    for n, (k, x, y, bw, bh) in enumerate(boxes[order] if len(boxes) else []):
         x0, y0 = int(max(x / STRIDE, 0)), int(max(y / STRIDE, 0))
         x1 = min(int(np.ceil((x + bw) / STRIDE)), w)
         y1 = min(int(np.ceil((y + bh) / STRIDE)), h)
@@ -144,7 +147,11 @@ def cells_of(boxes, h, w):
         np.maximum(part, g, out=part)
         here = g > np.maximum(weight[y0:y1, x0:x1], 0.3)
         weight[y0:y1, x0:x1][here] = g[here]
+        owner[y0:y1, x0:x1][here] = n
         box[:, y0:y1, x0:x1][:, here] = np.array([x, y, x + bw, y + bh])[:, None]
+    mine = owner >= 0
+    whole = np.bincount(owner[mine], weight[mine], minlength=max(len(boxes), 1))
+    weight[mine] /= whole[owner[mine]]
     return heat, mask, weight, box
 
 

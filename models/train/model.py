@@ -1,8 +1,8 @@
 """The network: one grey channel in, class logits and box distances at stride 4 out.
 
 Most of the work is done at strides 8 and 16, where a person is two cells high
-and the context that tells him from a lamp is in reach; a thin layer at stride 4
-keeps people apart who stand together.
+and the context that tells him from a lamp is in reach; two thin layers at stride 4
+keep people apart who stand together and find their edges.
 """
 
 import torch
@@ -66,6 +66,7 @@ class Thermal(nn.Module):
         self.up4 = nn.Conv2d(c8, 64, 1)
         self.lat4 = nn.Conv2d(c4, 16, 1)
         self.dec4 = Conv(16, 16)
+        self.fine4 = Residual(32)
         self.head = nn.Conv2d(32, len(CLASSES) + 4, 1)
         self.shuffle = nn.PixelShuffle(2)
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
@@ -87,4 +88,5 @@ class Thermal(nn.Module):
         s16 = self.dec16(s16 + self.up(self.lat16(s32)))
         s8 = self.dec8(s8 + self.up(self.lat8(s16)))
         fine = torch.relu(self.shuffle(self.up4(s8)) + self.lat4(s4))
-        return self.head(torch.cat((fine, self.dec4(fine)), 1))
+        fine = torch.cat((fine, self.dec4(fine)), 1)
+        return self.head(self.fine4(fine))

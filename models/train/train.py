@@ -18,6 +18,9 @@ from data import Crops, H, W, hold_out, pack, scenes
 from model import CLASSES, Thermal
 
 
+NIGHTS = 2  # simulated frames in a batch
+
+
 def orthogonal(g):
     """Nearest half-orthogonal matrix of a gradient (quintic Newton-Schulz)."""
     x = g.flatten(1).float()
@@ -47,28 +50,40 @@ class Muon(torch.optim.Optimizer):
                 p.mul_(1 - group["lr"] * group["decay"]).add_(step, alpha=-group["lr"])
 
 
+def right(overlap):
+    """What a score should be for a box of this overlap (IoU) with the truth: 1 from 0.65 on."""
+    return ((overlap - 0.25) / 0.4).clamp(0.05, 1)
+
+
 def loss_of(out, heat, mask, weight, box):
-    """(heat loss of each sample, box loss of the batch)."""
+    """(heat loss of each sample, box loss of the batch).
+
+    Where an object is, the score learns how good the box is that stands there
+    (quality focal loss, Li 2020), so that the better one of two is taken.
+    """
     n = len(CLASSES)
     logit = out[:, :n]
     p = logit.sigmoid()
     top = (heat >= 0.8).float()
+    target, box_loss = torch.ones_like(mask), out.sum() * 0
+    at = weight > 0
+    if at.any():
+        a = to_boxes(out[:, n:]).permute(0, 2, 3, 1)[at]
+        b = box.permute(0, 2, 3, 1)[at]
+        area = lambda r: (r[:, 2] - r[:, 0]) * (r[:, 3] - r[:, 1])
+        both = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(0).prod(1)
+        hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
+        union = area(a) + area(b) - both
+        giou = both / union - (hull - union) / hull
+        w = weight[at]
+        box_loss = ((1 - giou) * w).sum() / w.sum()
+        target[at] = right((both / union).detach())
+    target = target[:, None]
     log_p, log_q = F.logsigmoid(logit), F.logsigmoid(-logit)
-    hot = -top * (1 - p).square() * log_p
+    hot = -top * (target - p).square() * (target * log_p + (1 - target) * log_q)
     cold = -(1 - top) * (1 - heat).square().square() * p.square() * log_q
     each = ((hot + cold) * mask[:, None]).sum((1, 2, 3))
-    at = weight > 0
-    if not at.any():
-        return each, out.sum() * 0
-    a = to_boxes(out[:, n:]).permute(0, 2, 3, 1)[at]
-    b = box.permute(0, 2, 3, 1)[at]
-    area = lambda r: (r[:, 2] - r[:, 0]) * (r[:, 3] - r[:, 1])
-    both = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(0).prod(1)
-    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
-    union = area(a) + area(b) - both
-    giou = both / union - (hull - union) / hull
-    w = weight[at]
-    return each, ((1 - giou) * w).sum() / w.sum()
+    return each, box_loss
 
 
 def normalise(frame):
@@ -95,6 +110,7 @@ def main():
     arg.add_argument("--seed", type=int, default=1)
     arg.add_argument("--eval-minutes", type=float, default=10)
     arg.add_argument("--hold-out", type=float, default=0.11)
+    arg.add_argument("--nights", type=Path, help="simulated frames (nights.py), two of each batch")
     arg.add_argument("--from", dest="start", type=Path, help="weights to go on from, new schedule")
     arg = arg.parse_args()
     torch.manual_seed(arg.seed)
@@ -119,6 +135,10 @@ def main():
         (inner if deep else outer).append(p)
     opts = [Muon(inner, arg.lr), torch.optim.AdamW(outer, arg.lr, weight_decay=0.0)]
     crops = Crops(frames, boxes, train, arg.size, arg.seed)
+    drawn = None
+    if arg.nights:
+        _, more, more_boxes = pack(arg.nights, arg.cache, "nights")
+        drawn = Crops(more, more_boxes, range(len(more)), arg.size, arg.seed + 1)
     step, spent, state = 0, 0.0, arg.out / "last.pt"
     if state.exists():
         saved = torch.load(state, weights_only=False)
@@ -130,9 +150,10 @@ def main():
         print(f"going on at step {step}, {spent / 60:.1f} min", flush=True)
     elif arg.start:
         saved = torch.load(arg.start, weights_only=False)
-        net.load_state_dict(saved["mean"])
-        mean.load_state_dict(saved["mean"])
-        crops.hard = saved["hard"]
+        for n in (net, mean):
+            lacking, unknown = n.load_state_dict(saved["mean"], strict=False)
+            assert not unknown and all(k.startswith("fine4") for k in lacking), (lacking, unknown)
+            n.fine4.load_state_dict(mean.fine4.state_dict())
 
     def save():
         torch.save(dict(net=net.state_dict(), mean=mean.state_dict(),
@@ -151,14 +172,18 @@ def main():
                 g["lr"] = rate
         net.train()
         t0 = time.time()
-        slots, x, (heat, mask, weight, box) = crops.batch(arg.batch)
+        slots, x, (heat, mask, weight, box) = crops.batch(arg.batch - NIGHTS if drawn else arg.batch)
+        if drawn:
+            dark, y, parts = drawn.batch(NIGHTS)
+            x = torch.cat((x, y))
+            heat, mask, weight, box = map(torch.cat, zip((heat, mask, weight, box), parts))
         loading = time.time() - t0
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = net(x.contiguous(memory_format=torch.channels_last))
         each, box_loss = loss_of(out.float(), heat, mask, weight, box)
         count = (heat >= 0.8).flatten(1).sum(1)
         heat_loss = each.sum() / count.sum().clamp(min=1)
-        loss = heat_loss + 2 * box_loss
+        loss = heat_loss + 3 * box_loss
         for o in opts:
             o.zero_grad(set_to_none=True)
         loss.backward()
@@ -170,7 +195,10 @@ def main():
         with torch.no_grad():
             for a, b in zip(mean.state_dict().values(), net.state_dict().values()):
                 a.lerp_(b, 1 - decay) if a.is_floating_point() else a.copy_(b)
-        crops.learn(slots, (each.detach() / (1 + count).sqrt()).numpy())
+        wrong = (each.detach() / (1 + count).sqrt()).numpy()
+        crops.learn(slots, wrong[: len(slots)])
+        if drawn:
+            drawn.learn(dark, wrong[len(slots) :])
         spent = time.time() - begun
         seen.append((heat_loss.item(), box_loss.item(), loading))
         if step % 100 == 0 or step == 10:
