@@ -207,7 +207,10 @@ pub(super) fn silence(filter: &TransportFilter, url: &SourceUrl) -> &'static str
     match filter.program() {
         _ if figures.bytes == 0 && matches!(url, SourceUrl::Udp(..)) => "nothing is sent to this port",
         _ if figures.bytes == 0 => "nothing comes",
-        _ if figures.packets == 0 => "what comes is not an MPEG transport stream",
+        // In much noise some bytes stand as a packet's do.
+        _ if figures.packets.saturating_mul(188) <= figures.bytes / 10 => {
+            "what comes is not an MPEG transport stream"
+        }
         None if filter.without_video() => "the stream has no video that this box decodes",
         None => "the stream names no program (no PAT or PMT)",
         Some(_) if figures.scrambled > 0 => "the stream is encrypted",
