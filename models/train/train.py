@@ -150,10 +150,8 @@ def main():
         print(f"going on at step {step}, {spent / 60:.1f} min", flush=True)
     elif arg.start:
         saved = torch.load(arg.start, weights_only=False)
-        for n in (net, mean):
-            lacking, unknown = n.load_state_dict(saved["mean"], strict=False)
-            assert not unknown and all(k.startswith("fine4") for k in lacking), (lacking, unknown)
-            n.fine4.load_state_dict(mean.fine4.state_dict())
+        net.load_state_dict(saved["mean"])
+        mean.load_state_dict(saved["mean"])
 
     def save():
         torch.save(dict(net=net.state_dict(), mean=mean.state_dict(),

@@ -18,7 +18,7 @@ use super::klv::MAX_KLV_BYTES;
 /// Most KLV streams of one program that are listened to.
 pub(super) const MAX_KLV_STREAMS: usize = 4;
 /// A transport packet, without what recorders and broadcasters add.
-const PACKET: usize = 188;
+pub(super) const PACKET: usize = 188;
 /// Distances between packets: plain, with a recorder's time in front, with parity behind.
 const STRIDES: [(usize, usize); 3] = [(188, 0), (192, 4), (204, 0)];
 const SYNC: u8 = 0x47;

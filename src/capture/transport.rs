@@ -22,7 +22,7 @@ use gstreamer_app as gst_app;
 
 use super::fault::{self, Redactor};
 use super::klv::KlvAssembler;
-use super::mpegts::{TransportFilter, looks_like_one};
+use super::mpegts::{PACKET, TransportFilter, looks_like_one};
 use super::pipeline::{
     BACKLOG_PACKETS, Build, Pace, Reports, klv_branch, klv_sink, link_video, make, read_klv, refuse,
     stream_position, wiring,
@@ -208,7 +208,7 @@ pub(super) fn silence(filter: &TransportFilter, url: &SourceUrl) -> &'static str
         _ if figures.bytes == 0 && matches!(url, SourceUrl::Udp(..)) => "nothing is sent to this port",
         _ if figures.bytes == 0 => "nothing comes",
         // In much noise some bytes stand as a packet's do.
-        _ if figures.packets.saturating_mul(188) <= figures.bytes / 10 => {
+        _ if figures.packets.saturating_mul(PACKET as u64) <= figures.bytes / 10 => {
             "what comes is not an MPEG transport stream"
         }
         None if filter.without_video() => "the stream has no video that this box decodes",
