@@ -2,9 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::plane::Plane;
 use crate::base::{Culprit, Error, Kind, Result};
-use crate::geo::LatLon;
+use crate::geo::{LatLon, TangentPlane};
 
 /// Most corners.
 pub const MAX_CORNERS: usize = 1000;
@@ -79,7 +78,7 @@ impl Area {
         if corners.iter().any(|c| c.lat().degrees().abs() > 85.0) {
             return Err(refused("reaches beyond 85 degrees of latitude"));
         }
-        let plane = Plane::at(corners[0]);
+        let plane = TangentPlane::at(corners[0]);
         let flat: Vec<[f64; 2]> = corners.iter().map(|c| plane.metres(*c)).collect();
         for axis in 0..2 {
             let span = far(&flat.iter().map(|p| p[axis]).collect::<Vec<_>>());

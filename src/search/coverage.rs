@@ -14,12 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::area::Area;
-use super::plane::Plane;
 use crate::base::{Culprit, Error, Kind, Result};
 use crate::event::{
     CoverageFeature, CoverageGeometry, CoverageMap, CoverageProperties, FeatureCollectionType, FeatureType,
     MultiPolygonType, PodClass, SearchTarget, Vegetation,
 };
+use crate::geo::{LatLon, TangentPlane};
 
 /// Cells along a tile.
 const SIDE: usize = 64;
@@ -126,7 +126,7 @@ struct Tile {
 /// The grid of one mission. Cloning it is a snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct Coverage {
-    plane: Plane,
+    plane: TangentPlane,
     cell_m: f64,
     model: PodModel,
     cos_view: f64,
@@ -140,7 +140,7 @@ pub(super) struct Coverage {
 
 impl Coverage {
     pub(super) fn new(
-        plane: Plane,
+        plane: TangentPlane,
         area: Option<&Area>,
         cell_m: f64,
         view_deg: f64,
@@ -149,7 +149,7 @@ impl Coverage {
         let area_m2 = area.map(Area::square_metres);
         let cell_m = cell_m.max(area_m2.map_or(0.0, |m2| (m2 / AREA_CELLS).sqrt()));
         let corners = area.map(|area| {
-            let cells = |c: &crate::geo::LatLon| plane.metres(*c).map(|m| m / cell_m);
+            let cells = |c: &LatLon| plane.metres(*c).map(|m| m / cell_m);
             Arc::new(area.corners().iter().map(cells).collect::<Vec<_>>())
         });
         Self {
@@ -651,11 +651,10 @@ fn within(ring: &[[i32; 2]], at: [f64; 2]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geo::LatLon;
     use proptest::prelude::*;
 
-    fn plane() -> Plane {
-        Plane::at(LatLon::from_degrees(30.0, 120.0).unwrap())
+    fn plane() -> TangentPlane {
+        TangentPlane::at(LatLon::from_degrees(30.0, 120.0).unwrap())
     }
 
     fn grid(area: Option<&Area>) -> Coverage {

@@ -4,10 +4,9 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 use serde_json::{Value as Json, json};
 
-use super::plane::Plane;
 use crate::base::{Error, Result};
 use crate::event::{Ellipse90, LonLat, MissionView, PodClass, SearchCoverage, SearchDetection, TargetClass};
-use crate::geo::LatLon;
+use crate::geo::{LatLon, TangentPlane};
 
 /// Corners of an ellipse.
 const ELLIPSE: u32 = 36;
@@ -34,7 +33,7 @@ fn closed(ring: &[LonLat]) -> Vec<LonLat> {
 /// The ellipse that holds the truth nine times in ten, as a closed ring, counter-clockwise.
 fn ellipse(lon: f64, lat: f64, ellipse: &Ellipse90) -> Vec<LonLat> {
     let Some(middle) = LatLon::from_degrees(lat, lon) else { return Vec::new() };
-    let plane = Plane::at(middle);
+    let plane = TangentPlane::at(middle);
     let azimuth = ellipse.azimuth_deg.to_radians();
     let ring: Vec<LonLat> = (0..ELLIPSE)
         .map(|n| {

@@ -14,7 +14,6 @@ use super::evidence::DetectorModel;
 use super::ids::Ids;
 use super::mission::MissionOrder;
 use super::outline::{ALIKES, alike_per_km2};
-use super::plane::Plane;
 use super::store::{Snapshot, StoredMission};
 use super::turn::Turn;
 use super::word::end;
@@ -24,7 +23,7 @@ use crate::event::{
     EndReason, MissionView, ModelRef, SearchCoverage, SearchDetection, SearchTarget, ThermalPolarity,
     Vegetation,
 };
-use crate::geo::{Angle, Geodetic, GroundFix, Input, LatLon, Pose};
+use crate::geo::{Angle, Geodetic, GroundFix, Input, LatLon, Pose, TangentPlane};
 use crate::thermal::Hotspot;
 
 /// Candidates at once, told or not.
@@ -215,7 +214,7 @@ pub(super) struct Mission {
 /// What a mission knows once it has a place.
 #[derive(Clone, Debug)]
 pub(super) struct Ground {
-    pub(super) plane: Plane,
+    pub(super) plane: TangentPlane,
     pub(super) grid: Coverage,
     pub(super) candidates: Vec<Candidate>,
     pub(super) newest: Timestamp,
@@ -451,7 +450,7 @@ fn believe(whereabouts: &mut Option<Whereabouts>, look: &Look<'_>) -> Result<(),
         return fresh;
     };
     let from = |at: LatLon| {
-        let [e, n] = Plane::at(at).metres(here);
+        let [e, n] = TangentPlane::at(at).metres(here);
         e.hypot(n)
     };
     let reach = |time: Timestamp| JUMP_M + FASTEST_CAMERA * seconds(now, time).abs();
@@ -502,7 +501,7 @@ impl Mission {
         let Self { ground, area, target, vegetation, .. } = self;
         ground.get_or_insert_with(|| {
             let origin = area.as_ref().map_or(look.pose.position, |a| a.corners()[0]);
-            Ground::new(setup, Plane::at(origin), area.as_ref(), *target, *vegetation, look.time)
+            Ground::new(setup, TangentPlane::at(origin), area.as_ref(), *target, *vegetation, look.time)
         })
     }
 }
@@ -510,7 +509,7 @@ impl Mission {
 impl Ground {
     fn new(
         setup: &SearchSetup,
-        plane: Plane,
+        plane: TangentPlane,
         area: Option<&Area>,
         target: SearchTarget,
         vegetation: Vegetation,
@@ -543,7 +542,7 @@ impl Ground {
         Ok(Some(new))
     }
 
-    pub(super) fn stored(&self) -> (Plane, StoredCoverage) {
+    pub(super) fn stored(&self) -> (TangentPlane, StoredCoverage) {
         (self.plane, self.grid.stored())
     }
 

@@ -75,7 +75,6 @@ mod ids;
 mod machine;
 mod mission;
 mod outline;
-mod plane;
 mod store;
 mod turn;
 mod word;

@@ -31,10 +31,9 @@ use super::candidate::Candidate;
 use super::coverage::{Coverage, PodModel, StoredCoverage};
 use super::export::{self, MissionReport};
 use super::machine::{Ground, Mission, SearchSetup};
-use super::plane::Plane;
 use crate::base::{Culprit, Error, Kind, Result, hex};
 use crate::event::{LonLat, MissionView, SearchCoverage, SearchDetection, SearchTarget, Vegetation};
-use crate::geo::LatLon;
+use crate::geo::{LatLon, TangentPlane};
 
 /// Between two writes of a mission that is under way.
 const BETWEEN: Duration = Duration::from_secs(3);
@@ -62,7 +61,7 @@ pub(super) struct StoredMission {
     told: [u32; 2],
     ended: Vec<SearchDetection>,
     pub(super) newest: Option<Timestamp>,
-    pub(super) plane: Option<Plane>,
+    pub(super) plane: Option<TangentPlane>,
     pub(super) coverage: Option<StoredCoverage>,
     pub(super) candidates: Vec<Candidate>,
 }

@@ -12,10 +12,9 @@ use super::machine::{
     CoverageView, Find, Ground, Look, MAX_CANDIDATES, Mission, Outcome, SearchSetup, SearchStats, after,
 };
 use super::outline::Outline;
-use super::plane::Plane;
 use super::word::{end, is_news, word};
 use crate::event::{EndReason, PoseInput, PoseInputs, PositionMethod, Radiometry};
-use crate::geo::{EllipsoidHeight, Geodetic, GroundFix, GroundMethod, Input};
+use crate::geo::{EllipsoidHeight, Geodetic, GroundFix, GroundMethod, Input, TangentPlane};
 use crate::thermal::{PixelBox, ThermalDetector};
 
 /// Shapes of one frame; the others are those of least score.
@@ -234,7 +233,7 @@ impl Turn<'_, '_> {
             || bbox.y + bbox.height > h - EDGE_PX
     }
 
-    fn glimpse(&self, plane: &Plane, candidate: &Candidate) -> Option<Glimpse> {
+    fn glimpse(&self, plane: &TangentPlane, candidate: &Candidate) -> Option<Glimpse> {
         let at = candidate.at();
         let line = self.line_to(at)?;
         let slant =
@@ -568,7 +567,7 @@ fn holds(outer: &PixelBox, at: [f32; 2]) -> bool {
 }
 
 /// A fix on the plane; none if its numbers are none.
-fn placed(plane: &Plane, fix: &GroundFix) -> Option<Placed> {
+fn placed(plane: &TangentPlane, fix: &GroundFix) -> Option<Placed> {
     let (c, s) = (&fix.covariance, &fix.shared);
     let at = plane.metres(fix.position.at);
     // What is not shared is at least a tenth of a metre, and never less than nothing.
