@@ -18,20 +18,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::coverage::resolved;
+use super::kinds::{ANIMAL, KINDS, NOISE, PERSON, PERSON_HIDDEN, VEHICLE, WARM, WARM_HIDDEN, log_sum_exp};
 use super::outline::{ALIKE_TO_PEOPLE, ALIKES, Outline, Shape, alike_forms};
 use crate::base::{Error, Result};
 use crate::event::{ClassLikelihoods, SearchTarget};
 use crate::thermal::ThermalClass;
-
-/// Kinds of thing, in the order of the constants below.
-pub(super) const KINDS: usize = 7;
-const PERSON: usize = 0;
-const PERSON_HIDDEN: usize = 1;
-const VEHICLE: usize = 2;
-pub(super) const ANIMAL: usize = 3;
-pub(super) const WARM: usize = 4;
-const WARM_HIDDEN: usize = 5;
-const NOISE: usize = 6;
 
 /// A thing in the open against one under leaves, before anything was seen.
 const OPEN: f64 = 0.6;
@@ -365,7 +356,7 @@ impl Beliefs {
     fn forms(&self) -> (f64, [f64; ALIKES]) {
         match self.shape.of_kind(PERSON).zip(self.shape.of_kind(PERSON_HIDDEN)) {
             Some((open, hidden)) => {
-                let person = sum(&[(open, OPEN), (hidden, 1.0 - OPEN)]);
+                let person = log_sum_exp(&[(open, OPEN), (hidden, 1.0 - OPEN)]);
                 (person, alike_forms().map(|form| self.shape.of(form).unwrap_or(person).max(-16.0)))
             }
             // What has none is told from what looks alike by nothing.
@@ -377,7 +368,7 @@ impl Beliefs {
     fn whole(&self) -> Whole {
         let body = self.body();
         let log: [f64; KINDS] = std::array::from_fn(|n| self.log[n] + body[n]);
-        let of = |log: &[f64; KINDS], n: usize| sum(&[(log[n], OPEN), (log[n + 1], 1.0 - OPEN)]);
+        let of = |log: &[f64; KINDS], n: usize| log_sum_exp(&[(log[n], OPEN), (log[n + 1], 1.0 - OPEN)]);
         let person = of(&log, PERSON);
         let alike = [WARM, ANIMAL].map(|kind| match self.shape.n > 0.0 {
             true => of(&self.log, PERSON) + body[kind],
@@ -390,7 +381,7 @@ impl Beliefs {
     pub(super) fn something(&self) -> f64 {
         let quarter = 0.25;
         let Whole { person, warm, log, .. } = self.whole();
-        sum(&[person, log[VEHICLE], log[ANIMAL], warm].map(|log| (log, quarter)))
+        log_sum_exp(&[person, log[VEHICLE], log[ANIMAL], warm].map(|log| (log, quarter)))
     }
 
     /// Logarithm of how much likelier the target is than the likeliest of everything else, if each thing looked to
@@ -401,7 +392,7 @@ impl Beliefs {
         let (ours, other) = match target {
             SearchTarget::Person => (person, vehicle),
             SearchTarget::Vehicle => (vehicle, person),
-            SearchTarget::Any => (sum(&[(person, 0.5), (vehicle, 0.5)]), f64::NEG_INFINITY),
+            SearchTarget::Any => (log_sum_exp(&[(person, 0.5), (vehicle, 0.5)]), f64::NEG_INFINITY),
         };
         let others = [other, log[ANIMAL], log[WARM], log[WARM_HIDDEN], 0.0];
         ours - others.into_iter().fold(f64::NEG_INFINITY, f64::max)
@@ -426,7 +417,7 @@ impl Beliefs {
             let still = if moves && n < ALIKES / 2 { MOVES } else { 0.0 };
             (forms[n] - still, alike[n])
         });
-        plain.min(person - sum(&terms) + candidates)
+        plain.min(person - log_sum_exp(&terms) + candidates)
     }
 
     /// Which sort of thing that looks like a person to the network it is by its outline, if it is likelier any of them
@@ -522,12 +513,6 @@ fn warm(kind: &Kind, kelvin: f64) -> f64 {
     }
     let z = (kelvin - middle) / deviation;
     (-z * z / 2.0).max(-8.0) - (deviation * std::f64::consts::TAU.sqrt()).ln()
-}
-
-/// Logarithm of a weighted sum of exponentials.
-pub(super) fn sum(terms: &[(f64, f64)]) -> f64 {
-    let most = terms.iter().fold(f64::NEG_INFINITY, |m, t| m.max(t.0));
-    most + terms.iter().map(|(log, weight)| weight * (log - most).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]

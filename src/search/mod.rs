@@ -72,6 +72,7 @@ mod evidence;
 mod export;
 mod fuse;
 mod ids;
+mod kinds;
 mod machine;
 mod mission;
 mod outline;

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{ANIMAL, KINDS, WARM, sum};
+use super::kinds::{ANIMAL, KINDS, WARM, log_sum_exp};
 
 /// One sort of outline.
 pub(super) struct Form {
@@ -159,7 +159,7 @@ impl Shape {
         for (term, form) in terms.iter_mut().zip(FORMS[kind]) {
             *term = (self.of(form)?, form.share);
         }
-        Some(sum(&terms).max(-16.0))
+        Some(log_sum_exp(&terms).max(-16.0))
     }
 }
 
