@@ -205,6 +205,15 @@ fn build(
         let source = bin.by_name("klv").and_then(|e| e.downcast::<gstreamer_app::AppSrc>().ok());
         if let Some((source, packet)) = source.zip(klv.clone()) {
             std::thread::spawn(move || {
+                // Between its clock and the time at which that one began the source has a moment in which it
+                // stamps with the hours since the machine was started, and the server keeps such a packet, and
+                // all behind it, for as many hours.
+                while source.current_state() != gstreamer::State::Playing {
+                    if source.parent().is_none() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
                 while source.push_buffer(gstreamer::Buffer::from_slice(packet.clone())).is_ok() {
                     std::thread::sleep(Duration::from_millis(100));
                 }
