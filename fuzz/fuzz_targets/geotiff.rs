@@ -1,5 +1,5 @@
 //! Any bytes are an elevation model whose heights are on Earth, or an error of one line. Memory is held by
-//! run.sh's -rss_limit_mb and -malloc_limit_mb.
+//! run.sh's limits.
 #![no_main]
 
 use std::io::Cursor;

@@ -1,5 +1,5 @@
 //! Any bytes are a picture within the limits, or an error of one line. The process survives a
-//! decoder's panic; memory is held by run.sh's -rss_limit_mb and -malloc_limit_mb.
+//! decoder's panic; memory is held by run.sh's limits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

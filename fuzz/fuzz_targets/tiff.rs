@@ -1,5 +1,5 @@
 //! Any bytes are grey pictures within the limits, or an error of one line; memory is held by run.sh's
-//! -rss_limit_mb and -malloc_limit_mb.
+//! limits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
