@@ -15,14 +15,15 @@ use jiff::SignedDuration;
 use tokio::sync::watch;
 use vigil::base::clock::ManualClock;
 use vigil::base::mailbox::{Received, Receiver};
-use vigil::base::{Clock, Error, Kind, Name, Result, Shutdown, SystemClock, TimeSource};
+use vigil::base::{Clock, Error, Kind, Result, Shutdown, SystemClock, TimeSource};
 use vigil::capture::{
     Camera, CameraStatus, Converter, Frame, GstOpener, Opener, Picture, Pull, RgbImage, Source, probe,
     read_file,
 };
-use vigil::config::{CameraConfig, Millis, Secret, SourceUrl, Transport};
+use vigil::config::{CameraConfig, Millis, Secret, Transport};
 use vigil::event::CameraCondition;
 
+use crate::support::camera::config;
 use crate::support::mjpeg::{Answer, MjpegServer};
 use crate::support::rtsp::{
     Cable, RtspServer, Setup, SilentPeer, free_port, open_descriptors, resident_kib, threads, url,
@@ -35,15 +36,6 @@ struct Watched {
     frames: Receiver<Frame>,
     status: watch::Receiver<CameraStatus>,
     stop: Shutdown,
-}
-
-/// A camera that is given up for nothing but what it does: a busy machine is no stall and no silence.
-fn config(name: &str, url: &str) -> CameraConfig {
-    let mut config = CameraConfig::new(Name::new(name).unwrap(), SourceUrl::parse(url).unwrap());
-    config.stall_after_ms = Millis(60_000);
-    config.connect_within_ms = Millis(60_000);
-    config.retry_max_ms = Millis(800);
-    config
 }
 
 /// A camera whose silence is soon noticed; what is then counted of it depends on the machine as well.

@@ -981,6 +981,22 @@ mod faces_on_the_box {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
+    impl Log {
+        /// Everything that this process logs from now on; once a process.
+        fn of_this_process() -> Self {
+            let log = Log::default();
+            let writer = log.clone();
+            // Without the time of day: its digits would be taken for a template's.
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .without_time()
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .init();
+            log
+        }
+    }
+
     impl std::io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
@@ -1011,15 +1027,7 @@ mod faces_on_the_box {
     #[test]
     #[ignore = "run by nothing_of_a_passer_by_stays_in_memory_state_directory_events_or_log"]
     fn child_that_watches_and_searches_its_own_memory() {
-        let log = Log::default();
-        let writer = log.clone();
-        // Without the time of day: its digits would be taken for a template's.
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .without_time()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .init();
+        let log = Log::of_this_process();
         let (stranger, missing) = (photo("obama.jpg"), photo("biden.jpg"));
         let mut needles = Vec::new();
         let decoy: Vec<u8> = (0..64u8).map(|i| i.wrapping_mul(73) ^ 0x31).collect();
@@ -1156,15 +1164,7 @@ mod faces_on_the_box {
     #[test]
     #[ignore = "run by nothing_of_a_guest_stays_in_memory_or_log, in a process of its own"]
     fn child_that_searches_its_own_memory() {
-        let log = Log::default();
-        let writer = log.clone();
-        // Without the time of day: its digits would be taken for a template's.
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .without_time()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .init();
+        let log = Log::of_this_process();
         let (live_photo, portrait_photo) = (photo("obama.jpg"), photo("obama2.jpg"));
 
         // What a guest leaves behind is worked out first, with an engine of the test's own.

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use vigil::base::mailbox::{Received, Receiver};
-use vigil::base::{Kind, Name, Shutdown, SystemClock};
+use vigil::base::{Kind, Shutdown, SystemClock};
 use vigil::capture::{
     Camera, CameraStatus, Frame, GstOpener, Metadata, MetadataReader, MetadataReceived, Opener, Recorded,
     SampleData, SampleRange, probe, read_file, read_flight,
 };
-use vigil::config::{CameraConfig, Millis, Secret, SourceUrl};
+use vigil::config::{CameraConfig, Millis, Secret};
 use vigil::event::CameraCondition;
 
+use crate::support::camera::config;
 use crate::support::drone::{Drone, FPS, Flight, klv, number, synchronous};
 use crate::support::rtsp::{RtspServer, Setup, free_port, free_udp_port, resident_kib};
 
@@ -27,15 +28,6 @@ struct Watched {
     packets: MetadataReader,
     status: watch::Receiver<CameraStatus>,
     stop: Shutdown,
-}
-
-/// A camera that is given up for nothing but what it does: a busy machine is no stall and no silence.
-fn config(name: &str, url: &str) -> CameraConfig {
-    let mut config = CameraConfig::new(Name::new(name).unwrap(), SourceUrl::parse(url).unwrap());
-    config.stall_after_ms = Millis(60_000);
-    config.connect_within_ms = Millis(60_000);
-    config.retry_max_ms = Millis(800);
-    config
 }
 
 /// A camera whose silence is soon noticed, and a busy machine's too.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) mod camera;
 pub(crate) mod daemon;
 pub(crate) mod door;
 pub(crate) mod drone;
