@@ -1,8 +1,8 @@
 //! `thermal`: what looking at one 640x512 thermal frame costs on one thread: each detector with its
 //! preparation and decoding, both together, and the parts.
 //!
-//! The frames are drawn: a field with noise and some forty warm blocks. `VIGIL_BENCH_FRAMES` of them
-//! are looked at (200).
+//! The frames are drawn: a field with noise and four warm blocks, then forty, because what is proposed is
+//! looked at once more. `VIGIL_BENCH_FRAMES` of them are looked at (200).
 
 #![allow(clippy::unwrap_used)] // A harness that cannot go on should stop.
 
@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use vigil::capture::{SampleData, SampleRange, Samples};
 use vigil::config::ModelsConfig;
 use vigil::infer::hotspot::HotspotNet;
+use vigil::infer::look::{BATCH, LookNet};
 use vigil::infer::thermal::ThermalNet;
 use vigil::infer::{Manifest, Runtime};
 use vigil::thermal::{DetectorSettings, Detectors, ThermalImage};
@@ -22,9 +23,9 @@ use vigil::thermal::{DetectorSettings, Detectors, ThermalImage};
 const W: usize = 640;
 const H: usize = 512;
 
-fn frame(dice: &mut StdRng) -> Vec<u8> {
+fn frame(dice: &mut StdRng, blocks: usize) -> Vec<u8> {
     let mut values: Vec<u8> = (0..W * H).map(|_| dice.random_range(70..82)).collect();
-    for _ in 0..40 {
+    for _ in 0..blocks {
         let (x, y) = (dice.random_range(0..W - 20), dice.random_range(0..H - 30));
         let (w, h) = (dice.random_range(5..20), dice.random_range(8..30));
         for row in y..y + h {
@@ -57,24 +58,26 @@ fn main() {
     let runtime = Runtime::load(&models).unwrap();
     let manifest = Manifest::load(&models.dir).unwrap();
     let mut dice = StdRng::seed_from_u64(7);
-    let images: Vec<_> = (0..8)
-        .map(|_| {
-            let data = SampleData::Eight(frame(&mut dice));
-            ThermalImage::white_hot(Samples::new(W as u32, H as u32, data, SampleRange::Full).unwrap())
-        })
-        .collect();
     let usual = DetectorSettings::default();
-    for (name, settings) in [
-        ("learned: frame to finds", DetectorSettings { hotspot: None, ..usual }),
-        ("hotspot: frame to finds", DetectorSettings { learned: None, ..usual }),
-        ("both: frame to finds", usual),
-        ("neither: preparation alone", DetectorSettings { learned: None, hotspot: None, ..usual }),
-    ] {
-        let mut detectors = Detectors::open(&runtime, &manifest, &settings, W as u32, H as u32).unwrap();
-        let ms = timed(count, |i| {
-            black_box(detectors.detect(&images[i % images.len()], None).unwrap());
-        });
-        spread(name, ms);
+    for blocks in [4, 40] {
+        let images: Vec<_> = (0..8)
+            .map(|_| {
+                let data = SampleData::Eight(frame(&mut dice, blocks));
+                ThermalImage::white_hot(Samples::new(W as u32, H as u32, data, SampleRange::Full).unwrap())
+            })
+            .collect();
+        for (name, settings) in [
+            ("learned: frame to finds", DetectorSettings { hotspot: None, ..usual }),
+            ("hotspot: frame to finds", DetectorSettings { learned: None, ..usual }),
+            ("both: frame to finds", usual),
+            ("neither: preparation alone", DetectorSettings { learned: None, hotspot: None, ..usual }),
+        ] {
+            let mut detectors = Detectors::open(&runtime, &manifest, &settings, W as u32, H as u32).unwrap();
+            let ms = timed(count, |i| {
+                black_box(detectors.detect(&images[i % images.len()], None).unwrap());
+            });
+            spread(&format!("{blocks} blocks, {name}"), ms);
+        }
     }
     let mut net = ThermalNet::open(&runtime, &manifest, 1, W as u32, H as u32).unwrap();
     let mut found = Vec::new();
@@ -84,6 +87,19 @@ fn main() {
         timed(count, |_| {
             found.clear();
             net.run(0.1, &mut found).unwrap();
+        }),
+    );
+    let mut net = LookNet::open(&runtime, &manifest, 1).unwrap();
+    let (mut seen, proposals) = (Vec::new(), [([100.0, 100.0, 10.0, 20.0], 0.5); BATCH]);
+    for slot in 0..BATCH {
+        let crops = net.crops(slot);
+        crops.into_iter().flatten().for_each(|v| *v = dice.random_range(-1.0..2.0));
+    }
+    spread(
+        "look: the network's run alone, four crops",
+        timed(count, |_| {
+            seen.clear();
+            net.run(&proposals, &mut seen).unwrap();
         }),
     );
     let mut net = HotspotNet::open(&runtime, &manifest, 1, W as u32, H as u32).unwrap();

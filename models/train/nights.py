@@ -1,6 +1,6 @@
 """Simulated nights as further training frames: what a town's streets do not hold.
 
-    python nights.py --vigil target/release/vigil --to nights --flights 60
+    python nights.py --vigil target/release/vigil --to nights --flights 180
 
 HIT-UAV was flown over a town: nobody lies on the ground in it, and there is no
 stone that still holds the day's sun, no cow, no deer. `vigil sim` renders those
@@ -50,13 +50,14 @@ def main():
     arg = argparse.ArgumentParser()
     arg.add_argument("--vigil", type=Path, required=True)
     arg.add_argument("--to", type=Path, required=True)
-    arg.add_argument("--flights", type=int, default=60)
+    arg.add_argument("--flights", type=int, default=180)
+    arg.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first flight")
     arg = arg.parse_args()
     (arg.to / "train").mkdir(parents=True, exist_ok=True)
     with open(arg.to / "boxes.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["split", "file", "class", "x", "y", "w", "h"])
-        for seed in range(FIRST_SEED, FIRST_SEED + arg.flights):
+        for seed in range(arg.first, arg.first + arg.flights):
             plan_file, truth = arg.to / "plan.json", arg.to / "truth.jsonl"
             folder = arg.to / "stills"
             plan_file.write_text(json.dumps(plan(seed)))

@@ -107,7 +107,7 @@ def main():
     arg.add_argument("--batch", type=int, default=12)
     arg.add_argument("--size", type=int, default=320)
     arg.add_argument("--lr", type=float, default=3e-3)
-    arg.add_argument("--seed", type=int, default=1)
+    arg.add_argument("--seed", type=int, default=1, help="of the kept scenes too: one for all runs")
     arg.add_argument("--eval-minutes", type=float, default=10)
     arg.add_argument("--hold-out", type=float, default=0.11)
     arg.add_argument("--nights", type=Path, help="simulated frames (nights.py), two of each batch")

@@ -15,7 +15,7 @@ const USUAL_SIZE: [u32; 2] = [640, 512];
 
 /// The models that a search runs, as events name them.
 pub(super) fn models(manifest: &Manifest) -> Result<Vec<ModelRef>> {
-    [Slot::ThermalDetection, Slot::ThermalHotspot]
+    [Slot::ThermalDetection, Slot::ThermalLook, Slot::ThermalHotspot]
         .iter()
         .map(|s| Ok(manifest.model(*s)?.model_ref()))
         .collect()

@@ -31,6 +31,8 @@ pub enum Slot {
     FaceEmbedding,
     /// A thermal frame becomes people and vehicles: the trained network.
     ThermalDetection,
+    /// A thermal frame's proposals, looked at once more: the trained network's second half.
+    ThermalLook,
     /// A thermal frame becomes warm spots: local contrast, nothing learned.
     ThermalHotspot,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Slot {
             Self::FaceDetection => "face_detection",
             Self::FaceEmbedding => "face_embedding",
             Self::ThermalDetection => "thermal_detection",
+            Self::ThermalLook => "thermal_look",
             Self::ThermalHotspot => "thermal_hotspot",
         })
     }

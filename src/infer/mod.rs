@@ -5,6 +5,7 @@
 //! remedy.
 
 pub mod hotspot;
+pub mod look;
 mod manifest;
 mod runtime;
 pub mod sface;

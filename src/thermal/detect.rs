@@ -1,10 +1,12 @@
 //! Both detectors behind one contract: a thermal frame becomes hotspots.
 //!
-//! The learned detector knows people and vehicles as a camera sees them from above. The physical one
+//! The learned detector knows people and vehicles as a camera sees them from above; what it proposes it
+//! looks at once more, enlarged ([`super::closer`]). The physical one
 //! knows nothing but local contrast, and finds what the other was never shown: a warm patch under
 //! branches, a half-covered body. What both see is one hotspot of the learned one's; what only the
 //! physical one sees is [`ThermalClass::Warm`]. Size and temperature then say what it cannot be.
 
+use super::closer::Closer;
 use super::plane::Plane;
 use super::{Hotspot, PixelBox, ThermalClass, ThermalDetector, ThermalImage, measure};
 use crate::base::{Culprit, Error, Kind, Result};
@@ -16,6 +18,8 @@ use crate::infer::{Manifest, Runtime};
 /// Two boxes of one label that overlap by more are one object (intersection over union). People who
 /// stand together overlap by half now and then.
 const SAME: f32 = 0.5;
+/// The same once they were looked at more closely: neighbours are told apart better then.
+const SAME_SEEN_CLOSER: f32 = 0.6;
 /// Two cells of different labels that overlap by more are one object.
 const SAME_OF_OTHER_LABEL: f32 = 0.8;
 /// The same for boxes around one outline.
@@ -25,6 +29,8 @@ const SAME_IF_ONE_OUTLINE: f32 = 0.3;
 const PART: f32 = 0.75;
 /// The cells of one object that overlap its best by more have a say in where its edges are.
 const SAY: f32 = 0.6;
+/// What scores as much at the first look is worth a second.
+const PROPOSED: f32 = 0.15;
 /// More cells than this are not looked at, the best first.
 const MAX_CELLS: usize = 2_000;
 /// More finds than this are not given, the best first.
@@ -106,14 +112,15 @@ struct Scene<'a> {
 
 /// The contract of a detector.
 trait Look {
-    /// Which model it runs.
-    fn model(&self) -> &ModelRef;
+    /// Which models it runs.
+    fn models(&self) -> Vec<&ModelRef>;
     /// Everything it sees in a frame, each object once, best first, at most [`MAX_FINDS`].
     fn look(&mut self, scene: Scene<'_>) -> Result<Vec<Sighting>>;
 }
 
 struct Learned {
     net: ThermalNet,
+    closer: Closer,
     keep: f32,
     cells: Vec<Detection>,
 }
@@ -170,7 +177,8 @@ impl Detectors {
         let learned = match settings.learned {
             Some(keep) => {
                 let net = ThermalNet::open(runtime, manifest, threads, w, h)?;
-                Some(Learned { net, keep, cells: Vec::new() })
+                let closer = Closer::open(runtime, manifest, threads)?;
+                Some(Learned { net, closer, keep, cells: Vec::new() })
             }
             None => None,
         };
@@ -186,8 +194,8 @@ impl Detectors {
 
     /// The models that look, the learned one first.
     pub fn models(&self) -> impl Iterator<Item = &ModelRef> {
-        let learned = self.learned.iter().map(|d| d.model());
-        learned.chain(self.physical.iter().map(|d| d.model()))
+        let learned = self.learned.iter().flat_map(|d| d.models());
+        learned.chain(self.physical.iter().flat_map(|d| d.models()))
     }
 
     /// Looks at a frame of the size that was opened: what is found, best first, one find for each thing. With the
@@ -219,15 +227,17 @@ impl Detectors {
 }
 
 impl Look for Learned {
-    fn model(&self) -> &ModelRef {
-        self.net.model()
+    fn models(&self) -> Vec<&ModelRef> {
+        vec![self.net.model(), self.closer.model()]
     }
 
     fn look(&mut self, scene: Scene<'_>) -> Result<Vec<Sighting>> {
         self.net.input().copy_from_slice(scene.plane.values());
         self.cells.clear();
-        self.net.run(self.keep, &mut self.cells)?;
-        let finds = suppress(&mut self.cells);
+        self.net.run(PROPOSED, &mut self.cells)?;
+        let mut proposals = outlined(&mut self.cells);
+        self.closer.look(scene.plane, self.keep, &mut proposals)?;
+        let finds = separate(&mut proposals, SAME_SEEN_CLOSER);
         let sightings = finds.iter().filter_map(|d| {
             let bbox = scene.plane.to_frame(d.bbox)?;
             Some(scene.sighting(bbox, ThermalDetector::Learned, d.score, Some(d.label), None))
@@ -237,8 +247,8 @@ impl Look for Learned {
 }
 
 impl Look for Physical {
-    fn model(&self) -> &ModelRef {
-        self.net.model()
+    fn models(&self) -> Vec<&ModelRef> {
+        vec![self.net.model()]
     }
 
     fn look(&mut self, scene: Scene<'_>) -> Result<Vec<Sighting>> {
@@ -293,23 +303,10 @@ impl Scene<'_> {
 
 /// One detection an object, best first. Its box is the mean of what its cells say, each by its score
 /// and its overlap with the best: nearer than the best alone.
-fn suppress(cells: &mut Vec<Detection>) -> Vec<Detection> {
+fn outlined(cells: &mut Vec<Detection>) -> Vec<Detection> {
     cells.sort_by(|a, b| b.score.total_cmp(&a.score));
     cells.truncate(MAX_CELLS);
-    let mut kept: Vec<Detection> = Vec::new();
-    for cell in cells.iter() {
-        let bbox = as_box(cell);
-        let known = kept.iter().any(|k| {
-            let limit = if k.label == cell.label { SAME } else { SAME_OF_OTHER_LABEL };
-            as_box(k).iou(&bbox) > limit
-        });
-        if !known {
-            kept.push(*cell);
-            if kept.len() == MAX_FINDS {
-                break;
-            }
-        }
-    }
+    let mut kept = separate(cells, SAME);
     for find in &mut kept {
         let best = as_box(find);
         let (mut sum, mut weight) = ([0.0; 4], 0.0);
@@ -323,6 +320,27 @@ fn suppress(cells: &mut Vec<Detection>) -> Vec<Detection> {
         }
         if weight > 0.0 {
             find.bbox = sum.map(|s| s / weight);
+        }
+    }
+    kept
+}
+
+/// The best of each object's detections, best first (non-maximum suppression); two of one label are of one object
+/// if they overlap by more than `same`.
+fn separate(cells: &mut [Detection], same: f32) -> Vec<Detection> {
+    cells.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut kept: Vec<Detection> = Vec::new();
+    for cell in cells.iter() {
+        let bbox = as_box(cell);
+        let known = kept.iter().any(|k| {
+            let limit = if k.label == cell.label { same } else { SAME_OF_OTHER_LABEL };
+            as_box(k).iou(&bbox) > limit
+        });
+        if !known {
+            kept.push(*cell);
+            if kept.len() == MAX_FINDS {
+                break;
+            }
         }
     }
     kept
@@ -408,7 +426,7 @@ mod tests {
             cell(0.0, 0.0, 12.0, 20.0, Bicycle, 0.3), // the first under another name
             cell(0.0, 4.0, 30.0, 20.0, Bicycle, 0.6), // a bicycle beside them
         ];
-        let kept = suppress(&mut cells);
+        let kept = outlined(&mut cells);
         let seen: Vec<_> = kept.iter().map(|d| (d.label, d.score)).collect();
         assert_eq!(seen, [(Person, 0.9), (Person, 0.8), (Bicycle, 0.6)]);
         // The two cells of one person agree on a place between theirs.
@@ -442,7 +460,7 @@ mod tests {
                 cell((i % 100) as f32 * 9.0, (i / 100) as f32 * 9.0, 8.0, 8.0, Label::Car, i as f32 / 9e3)
             })
             .collect();
-        let kept = suppress(&mut cells);
+        let kept = outlined(&mut cells);
         assert_eq!(kept.len(), MAX_FINDS);
         assert!(kept.windows(2).all(|w| w[0].score >= w[1].score));
     }

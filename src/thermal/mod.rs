@@ -1,5 +1,6 @@
 //! A thermal frame becomes hotspots: radiometry, polarity, detection.
 
+mod closer;
 mod detect;
 mod health;
 mod hotspot;

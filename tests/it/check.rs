@@ -251,7 +251,7 @@ fn the_models_are_compared_loaded_and_run() {
         assert_eq!(of(&findings, what)["status"], "pass", "{}", of(&findings, what));
     }
     let compared = findings.iter().filter(|f| f["what"].as_str().unwrap().starts_with("model ")).count();
-    assert_eq!(compared, 4);
+    assert_eq!(compared, 5);
 }
 
 #[test]

@@ -119,7 +119,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct LearnedReport {
-    model: ModelRef,
+    models: Vec<ModelRef>,
     /// One picture on one thread: model, boxes, contrast. Median.
     ms: f64,
     working_score: f32,
@@ -151,7 +151,7 @@ struct GroupReport {
 
 #[derive(Serialize)]
 struct HotspotReport {
-    model: ModelRef,
+    models: Vec<ModelRef>,
     ms: f64,
     people: usize,
     at_rates: Vec<Point>,
@@ -215,12 +215,15 @@ pub(super) fn run(args: Args) -> Result<()> {
         data: at(&args.boxes),
         split: args.split.clone(),
         pictures: pictures.len(),
-        learned: want_learned.then(|| learned_report(&pictures, &seen, learned_model.model_ref(), working)),
-        hotspot: match want_hotspot {
+        learned: match want_learned {
             true => {
-                let model = manifest.model(Slot::ThermalHotspot)?.model_ref();
-                Some(hotspot_report(&pictures, &seen, model))
+                let models = refs(&manifest, &[Slot::ThermalDetection, Slot::ThermalLook])?;
+                Some(learned_report(&pictures, &seen, models, working))
             }
+            false => None,
+        },
+        hotspot: match want_hotspot {
+            true => Some(hotspot_report(&pictures, &seen, refs(&manifest, &[Slot::ThermalHotspot])?)),
             false => None,
         },
         both: (args.detector == Which::Both).then(|| both_report(&pictures, &seen, working)),
@@ -403,7 +406,12 @@ fn hotspot_tally<'a>(pairs: impl IntoIterator<Item = (&'a Picture, &'a Seen)>) -
     tally
 }
 
-fn learned_report(pictures: &[Picture], seen: &[Seen], model: ModelRef, working: f32) -> LearnedReport {
+/// The models of a detector.
+fn refs(manifest: &Manifest, slots: &[Slot]) -> Result<Vec<ModelRef>> {
+    slots.iter().map(|s| Ok(manifest.model(*s)?.model_ref())).collect()
+}
+
+fn learned_report(pictures: &[Picture], seen: &[Seen], models: Vec<ModelRef>, working: f32) -> LearnedReport {
     let classes: Vec<_> = Label::ALL
         .into_iter()
         .map(|label| {
@@ -424,7 +432,7 @@ fn learned_report(pictures: &[Picture], seen: &[Seen], model: ModelRef, working:
         (tally.total, tally.average_precision(), tally.at(working))
     });
     LearnedReport {
-        model,
+        models,
         ms: median(seen.iter().map(|s| s.ms[0])),
         working_score: working,
         classes,
@@ -433,7 +441,7 @@ fn learned_report(pictures: &[Picture], seen: &[Seen], model: ModelRef, working:
     }
 }
 
-fn hotspot_report(pictures: &[Picture], seen: &[Seen], model: ModelRef) -> HotspotReport {
+fn hotspot_report(pictures: &[Picture], seen: &[Seen], models: Vec<ModelRef>) -> HotspotReport {
     let tally = hotspot_tally(pictures.iter().zip(seen));
     let rates = RATES.map(|r| tally.at_rate(r));
     let groups = groups(pictures, seen, |pairs| {
@@ -441,7 +449,7 @@ fn hotspot_report(pictures: &[Picture], seen: &[Seen], model: ModelRef) -> Hotsp
         (tally.total, None, tally.at(rates[RATES.len() - 1].score))
     });
     let ms = median(seen.iter().map(|s| s.ms[1]));
-    HotspotReport { model, ms, people: tally.total, at_rates: rates.into(), groups }
+    HotspotReport { models, ms, people: tally.total, at_rates: rates.into(), groups }
 }
 
 /// What the physical detector adds: of the people that the learned one misses at its working point,
@@ -520,10 +528,15 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 // Telling --------------------------------------------------------------------------------------
 
+fn names(models: &[ModelRef]) -> String {
+    let each: Vec<_> = models.iter().map(|m| format!("{} {}", m.name, m.sha256)).collect();
+    each.join(" and ")
+}
+
 fn print(r: &Report) {
     println!("{}, split {}: {} pictures", r.data, r.split, r.pictures);
     if let Some(l) = &r.learned {
-        println!("\nlearned: {} {}, {:.1} ms a picture on one thread", l.model.name, l.model.sha256, l.ms);
+        println!("\nlearned: {}, {:.1} ms a picture on one thread", names(&l.models), l.ms);
         let score = l.working_score;
         println!(
             "{:<14} {:>6} {:>7}   precision and recall from {score:<5} recall at {} false alarms a picture",
@@ -548,7 +561,7 @@ fn print(r: &Report) {
         print_groups(&l.groups, &format!("from {score}"));
     }
     if let Some(h) = &r.hotspot {
-        println!("\nhotspot: {} {}, {:.1} ms a picture on one thread", h.model.name, h.model.sha256, h.ms);
+        println!("\nhotspot: {}, {:.1} ms a picture on one thread", names(&h.models), h.ms);
         println!(
             "{} people; recall at {} false alarms a picture: {} (scores {})",
             h.people,
