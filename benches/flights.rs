@@ -528,9 +528,13 @@ impl Chain for EachFrame {
 /// What one kind of thing looked like.
 #[derive(Default)]
 struct Looks {
-    /// Sights of each thing, and how many of them were labelled as a person.
-    things: BTreeMap<(u64, usize), [u32; 2]>,
+    /// Sights of each thing, how many of them were labelled as a person, and the sum of the scores of these.
+    things: BTreeMap<(u64, usize), (u32, u32, f32)>,
     sights: usize,
+    /// Of these, as person, vehicle, cycle, warm.
+    labels: [usize; 4],
+    /// Frames in which it was wholly in the picture, and mostly to be seen.
+    shown: usize,
     /// Natural logarithms of what an outline measures: length in metres, length over width, and how the warmest
     /// tenth stands out; with the width in pixels.
     outlines: Vec<[f64; 4]>,
@@ -557,6 +561,9 @@ fn kinds(nights: u64) {
             let frame = frame.unwrap();
             looked.add(&flight, &frame);
             let (Some(picture), false) = (&frame.picture, frame.held) else { continue };
+            for object in frame.truth.objects.iter().filter(|o| !o.cut && o.visible > 0.5) {
+                looks.entry(kind[&object.id].clone()).or_default().shown += 1;
+            }
             let image = vigil::thermal::ThermalImage::white_hot(picture.clone());
             for find in detectors.detect(&image, None).unwrap() {
                 let [x, y] = find.bbox.centre();
@@ -575,9 +582,18 @@ fn kinds(nights: u64) {
                 };
                 let all = looks.entry(name).or_default();
                 let one = all.things.entry((i, thing)).or_default();
-                one[0] += 1;
-                one[1] += u32::from(find.class == vigil::thermal::ThermalClass::Person);
+                one.0 += 1;
+                if find.class == vigil::thermal::ThermalClass::Person {
+                    one.1 += 1;
+                    one.2 += find.score;
+                }
                 all.sights += 1;
+                all.labels[match find.class {
+                    vigil::thermal::ThermalClass::Person => 0,
+                    vigil::thermal::ThermalClass::Vehicle => 1,
+                    vigil::thermal::ThermalClass::Cycle => 2,
+                    vigil::thermal::ThermalClass::Warm => 3,
+                }] += 1;
                 let Ok(fix) = locator.locate(&frame.truth.pose, [x, y].map(f64::from), 1.0) else { continue };
                 if let Some(e) = find.extent {
                     let [length, width, peak] = [e.length, e.width, e.peak].map(f64::from);
@@ -590,12 +606,19 @@ fn kinds(nights: u64) {
     }
     drop(progress);
     println!(
-        "| kind | things seen five times | of them labelled a person nine times in ten; a km² | with an outline | ln length, m: p5 p50 p95 | ln slender | ln peak | width, px: p50 |"
+        "| kind | things seen five times | of them labelled a person nine times in ten; a km² | sights of 100 frames that show it; of 1000 sights as person, vehicle, cycle, warm | mean score as a person: p5 p50 p95 | with an outline | ln length, m: p5 p50 p95 | ln slender | ln peak | width, px: p50 |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for (name, mut all) in looks {
-        let known: Vec<[u32; 2]> = all.things.into_values().filter(|t| t[0] >= 5).collect();
-        let alike = known.iter().filter(|t| 10 * t[1] >= 9 * t[0]).count();
+        let known: Vec<_> = all.things.into_values().filter(|t| t.0 >= 5).collect();
+        let alike = known.iter().filter(|t| 10 * t.1 >= 9 * t.0).count();
+        let mut scores: Vec<f32> = known.iter().map(|t| t.2 / t.0 as f32).collect();
+        scores.sort_by(f32::total_cmp);
+        let score = [0.05, 0.5, 0.95].map(|share| {
+            let at = (scores.len() as f64 * share) as usize;
+            format!("{:.2}", scores.get(at).copied().unwrap_or(f32::NAN))
+        });
+        let labels = all.labels.map(|n| 1000 * n / all.sights.max(1));
         let outlined = 100 * all.outlines.len() / all.sights.max(1);
         let mut rank = |n: usize, share: f64| {
             all.outlines.sort_by(|a, b| a[n].total_cmp(&b[n]));
@@ -606,9 +629,11 @@ fn kinds(nights: u64) {
             .map(|n| format!("{:.2} {:.2} {:.2}", rank(n, 0.05), rank(n, 0.5), rank(n, 0.95)))
             .collect();
         println!(
-            "| {name} | {} | {alike}; {:.0} | {outlined} % | {} | {:.0} |",
+            "| {name} | {} | {alike}; {:.0} | {}; {labels:?} | {} | {outlined} % | {} | {:.0} |",
             known.len(),
             alike as f64 / km2,
+            100 * all.sights / all.shown.max(1),
+            score.join(" "),
             spread.join(" | "),
             rank(3, 0.5),
         );

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{OpticsConfig, TelemetryConfig, TelemetryKind, TerrainConfig, ThermalConfig};
 use crate::base::{Error, Name, Result};
 
-/// One wrong walk in the dark per square kilometre is what a team bears.
-const DEFAULT_FALSE_PER_KM2: f64 = 1.0;
+/// What a team bears where somebody may lie in the cold. It is a bound: of 5 allowed, 2 were told in simulated nights, and
+/// twice as many people as with 1.
+const DEFAULT_FALSE_PER_KM2: f64 = 5.0;
 /// A stone that hides behind a branch is seen past it after this turn of the line of sight.
 const DEFAULT_VIEW_DEG: f64 = 15.0;
 /// A team on foot looks at its screen about as often.

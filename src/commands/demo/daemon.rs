@@ -148,7 +148,7 @@ impl Plan {
             "[box]\nsite = \"demo\"\nname = \"ground-1\"\nstate_dir = {state}\n\n\
              [[camera]]\nname = \"drone\"\nurl = {video}\n\n\
              [models]\ndir = {models}\n\n\
-             [search]\ncamera = \"drone\"\ncoverage_s = 5\nfalse_alarms_per_km2 = 5.0\n\n\
+             [search]\ncamera = \"drone\"\ncoverage_s = 5\n\n\
              [search.thermal]\npolarity = \"white_hot\"\n\n\
              [search.terrain]\nflat_m = {ground_hae_m:.2}\nflat_above = \"ellipsoid\"\nflat_sigma_m = 2.0\n\n\
              [mqtt]\nurl = \"mqtt://{broker}\"\n\n\
