@@ -6,19 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use plotters::prelude::*;
 use serde::Serialize;
 
 use super::pairs::{Pair, Pairs};
+use super::work::Common;
 use crate::base::error::Context as _;
-use crate::base::progress::Progress;
-use crate::base::{Culprit, Error, Kind, Result, supervise};
+use crate::base::{Culprit, Error, Kind, Result};
 use crate::capture::RgbImage;
 use crate::capture::still::{self, Limits};
-use crate::commands::models::ModelsArgs;
 use crate::config::{FalseMatchRate, InferenceConfig};
 use crate::event::ModelRef;
 use crate::face::{Calibration, Engine, Face, MIN_FALSE_MATCHES, Template};
@@ -63,14 +60,8 @@ pub(super) struct Args {
     /// What to call these people in the calibration [default: the name of the CSV or folder]
     #[arg(long, value_name = "NAME")]
     population: Option<String>,
-    /// Pictures embedded at the same time [default: one per processor, at most 8]
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    models: ModelsArgs,
+    common: Common,
 }
 
 /// What was compared: the files, each once, and the pairs.
@@ -172,15 +163,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         (None, Some(dir)) => (read_folders(dir)?, dir),
         (None, None) => return Err(Error::new(Kind::Usage, Culprit::Request, "give --pairs or --folders")),
     };
-    let models = args.models.config();
-    let runtime = Runtime::load(&models)?;
-    let manifest = Manifest::load(&models.dir)?;
+    let (runtime, manifest) = args.common.open()?;
     let entry = manifest.model(Slot::FaceEmbedding)?;
     let (model, own) = (entry.model_ref(), Calibration::of_model(entry)?);
 
-    let jobs =
-        args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
-    let (enrolled, several_faces) = enrol_all(&runtime, &manifest, &data.files, jobs.clamp(1, 64))?;
+    let (enrolled, several_faces) = enrol_all(&args.common, &runtime, &manifest, &data.files)?;
     let mut scores = Scores { genuine: Vec::new(), impostor: Vec::new() };
     let mut not_compared = (0, 0);
     for pair in &data.pairs {
@@ -222,13 +209,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         interval: "Wilson, 95 %, comparisons taken as independent",
     };
     drop(enrolled);
-    if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Error::internal("the report is not JSON").with_source(e))?;
-        println!("{text}");
-    } else {
-        print(&report);
-    }
+    args.common.print(&report, print)?;
     if let Some(path) = &args.det {
         write(path, &det_plot(&scores, &report)?)?;
     }
@@ -307,52 +288,19 @@ pub(super) fn read_folders(dir: &Path) -> Result<Data> {
 
 pub(super) type Enrolled = std::result::Result<Template, String>;
 
-/// Embeds every file, `jobs` at a time; also how many files showed several faces.
+/// Embeds every file; also how many files showed several faces.
 pub(super) fn enrol_all(
+    common: &Common,
     runtime: &Runtime,
     manifest: &Manifest,
     files: &[PathBuf],
-    jobs: usize,
 ) -> Result<(Vec<Enrolled>, usize)> {
-    let mut enrolled: Vec<Enrolled> = files.iter().map(|_| Err("not looked at".to_owned())).collect();
-    let mut several = 0;
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let (sender, results) = mpsc::sync_channel(2 * jobs);
-        let workers: Vec<_> = (0..jobs.min(files.len()))
-            .map(|_| {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || -> Result<()> {
-                    let mut engine = Engine::open(runtime, manifest, &InferenceConfig::default())?;
-                    while let Some((i, file)) = files.get(next.load(Ordering::Relaxed)).and_then(|_| {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        files.get(i).map(|file| (i, file))
-                    }) {
-                        let result = enrol(&mut engine, file).map_err(|e| e.to_string());
-                        if sender.send((i, result)).is_err() {
-                            break;
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        drop(sender);
-        let mut progress = Progress::new("embedding photographs", files.len() as u64);
-        for (i, result) in results {
-            progress.add(1);
-            enrolled[i] = result.map(|(template, faces)| {
-                several += usize::from(faces > 1);
-                template
-            });
-        }
-        for worker in workers {
-            worker.join().map_err(|p| {
-                Error::internal(format!("a worker panicked: {}", supervise::panic_text(&*p)))
-            })??;
-        }
-        Ok((enrolled, several))
-    })
+    let open = || Engine::open(runtime, manifest, &InferenceConfig::default());
+    let results = common.each("embedding photographs", files, open, |engine, file| {
+        Ok(enrol(engine, file).map_err(|e| e.to_string()))
+    })?;
+    let several = results.iter().flatten().filter(|(_, faces)| *faces > 1).count();
+    Ok((results.into_iter().map(|r| r.map(|(template, _)| template)).collect(), several))
 }
 
 fn enrol(engine: &mut Engine, file: &Path) -> Result<(Template, usize)> {

@@ -21,15 +21,15 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use super::face::{self, enrol_all, percent, span, wilson};
+use super::work::Common;
 use crate::base::progress::Progress;
 use crate::base::{Culprit, Error, Kind, Result};
-use crate::commands::models::ModelsArgs;
 use crate::config::{FalseMatchRate, FalsePositiveRate};
 use crate::event::ModelRef;
 use crate::face::{Calibration, Template, Threshold};
 use crate::gallery::identification_threshold;
+use crate::infer::Slot;
 use crate::infer::sface::DIMENSIONS;
-use crate::infer::{Manifest, Runtime, Slot};
 
 /// The rates that are reported.
 const RATES: [f64; 4] = [0.3, 0.1, 0.03, 0.01];
@@ -64,14 +64,8 @@ pub(super) struct Args {
     /// A calibration written by `vigil eval face`, instead of the model's own
     #[arg(long, value_name = "TOML")]
     calibration: Option<PathBuf>,
-    /// Photographs embedded at the same time [default: one per processor, at most 8]
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    models: ModelsArgs,
+    common: Common,
 }
 
 #[derive(Serialize)]
@@ -128,18 +122,14 @@ pub(super) fn run(args: Args) -> Result<()> {
         (None, Some(csv)) => (face::read_pairs(csv)?, csv),
         (None, None) => return Err(Error::new(Kind::Usage, Culprit::Request, "give --folders or --pairs")),
     };
-    let models = args.models.config();
-    let runtime = Runtime::load(&models)?;
-    let manifest = Manifest::load(&models.dir)?;
+    let (runtime, manifest) = args.common.open()?;
     let entry = manifest.model(Slot::FaceEmbedding)?;
     let model = entry.model_ref();
     let calibration = match &args.calibration {
         Some(path) => Calibration::load(path, &model)?,
         None => Calibration::of_model(entry)?,
     };
-    let jobs =
-        args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
-    let (enrolled, _) = enrol_all(&runtime, &manifest, &data.files, jobs.clamp(1, 64))?;
+    let (enrolled, _) = enrol_all(&args.common, &runtime, &manifest, &data.files)?;
     let owners = owners(data.files.len(), data.pairs.iter().filter(|p| p.same).map(|p| (p.a, p.b)));
     let mut people: BTreeMap<usize, Vec<&Template>> = BTreeMap::new();
     for (owner, template) in owners.iter().zip(&enrolled) {
@@ -169,14 +159,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         strangers: "synthetic: even directions, their part along the real templates drawn out to the calibration's spread at FMR 1e-3; they check the closed form and say nothing of accuracy at this size",
         sizes,
     };
-    if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Error::internal("the report is not JSON").with_source(e))?;
-        println!("{text}");
-    } else {
-        print(&report);
-    }
-    Ok(())
+    args.common.print(&report, print)
 }
 
 /// A photograph that is searched for.

@@ -4,6 +4,7 @@ mod face;
 mod identify;
 mod pairs;
 mod thermal;
+mod work;
 
 pub use pairs::{Pair, Pairs};
 pub use thermal::{Boxes, Only, Picture, Truth};

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
@@ -19,11 +17,10 @@ mod sheet;
 pub use self::boxes::{Boxes, Only, Picture, Truth};
 use self::score::{Point, Rule, Tally, Verdict, judge};
 use self::sheet::Cutting;
-use crate::base::progress::Progress;
-use crate::base::{Culprit, Error, Kind, Result, supervise};
+use super::work::Common;
+use crate::base::{Culprit, Error, Kind, Result};
 use crate::capture::still::{self, Limits};
 use crate::capture::{SampleData, SampleRange, Samples};
-use crate::commands::models::ModelsArgs;
 use crate::event::ModelRef;
 use crate::infer::thermal::Label;
 use crate::infer::{DetectionRow, Manifest, Runtime, Slot};
@@ -94,14 +91,8 @@ pub(super) struct Args {
     /// What to call these pictures in the rows [default: the CSV's folder and the split]
     #[arg(long, value_name = "NAME")]
     population: Option<String>,
-    /// Pictures looked at at the same time, each on one thread [default: one per processor, at most 8]
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    models: ModelsArgs,
+    common: Common,
 }
 
 #[derive(Serialize)]
@@ -198,12 +189,14 @@ pub(super) fn run(args: Args) -> Result<()> {
     };
     let pictures =
         boxes.pictures(&args.split, &folder, only.as_ref()).map_err(|e| e.context(at(&args.boxes)))?;
-    let models = args.models.config();
-    let runtime = Runtime::load(&models)?;
-    let manifest = Manifest::load(&models.dir)?;
-    let jobs =
-        args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
-    let seen = look_at_all(&runtime, &manifest, &pictures, args.detector, jobs.clamp(1, 64))?;
+    let (runtime, manifest) = args.common.open()?;
+    let eyes = || {
+        let (runtime, manifest) = (&runtime, &manifest);
+        Ok(Eyes { runtime, manifest, which: args.detector, size: (0, 0), learned: None, hotspot: None })
+    };
+    let seen = args.common.each("looking at pictures", &pictures, eyes, |eyes, picture| {
+        load(picture).and_then(|image| eyes.look(&image))
+    })?;
 
     let learned_model = manifest.model(Slot::ThermalDetection)?;
     let working = args.working_score.unwrap_or_else(|| {
@@ -228,13 +221,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         },
         both: (args.detector == Which::Both).then(|| both_report(&pictures, &seen, working)),
     };
-    if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|e| Error::internal("the report is not JSON").with_source(e))?;
-        println!("{text}");
-    } else {
-        print(&report);
-    }
+    args.common.print(&report, print)?;
     if let Some(path) = &args.calibration {
         let stem = args.boxes.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
         let population = args.population.unwrap_or_else(|| format!("{stem}, {}", args.split));
@@ -288,53 +275,6 @@ impl Eyes<'_> {
         let (hotspot, second) = timed(&mut self.hotspot)?;
         Ok(Seen { learned, hotspot, size, ms: [first, second] })
     }
-}
-
-fn look_at_all(
-    runtime: &Runtime,
-    manifest: &Manifest,
-    pictures: &[Picture],
-    which: Which,
-    jobs: usize,
-) -> Result<Vec<Seen>> {
-    let next = AtomicUsize::new(0);
-    let mut all: Vec<Option<Seen>> = pictures.iter().map(|_| None).collect();
-    std::thread::scope(|scope| {
-        let (sender, results) = mpsc::sync_channel(2 * jobs);
-        let workers: Vec<_> = (0..jobs.min(pictures.len()))
-            .map(|_| {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || -> Result<()> {
-                    let mut eyes =
-                        Eyes { runtime, manifest, which, size: (0, 0), learned: None, hotspot: None };
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(picture) = pictures.get(i) else { return Ok(()) };
-                        let seen = load(picture).and_then(|image| eyes.look(&image)).inspect_err(|_| {
-                            // Nobody needs the rest.
-                            next.store(pictures.len(), Ordering::Relaxed);
-                        })?;
-                        if sender.send((i, seen)).is_err() {
-                            return Ok(());
-                        }
-                    }
-                })
-            })
-            .collect();
-        drop(sender);
-        let mut progress = Progress::new("looking at pictures", pictures.len() as u64);
-        for (i, seen) in results {
-            progress.add(1);
-            all[i] = Some(seen);
-        }
-        drop(progress);
-        for worker in workers {
-            worker.join().map_err(|p| {
-                Error::internal(format!("a worker panicked: {}", supervise::panic_text(&*p)))
-            })??;
-        }
-        all.into_iter().map(|s| s.ok_or_else(|| Error::internal("a picture was not looked at"))).collect()
-    })
 }
 
 fn load(picture: &Picture) -> Result<ThermalImage> {
