@@ -165,6 +165,7 @@ class Crops:
         self.picked = np.array(picked)
         self.rng = np.random.default_rng(seed)
         self.hard = np.ones(len(picked))  # running loss of each frame
+        self.calm = False  # near the end: as frames really are
         sub = [frames[i, ::2, ::2].astype(np.float32) for i in picked]
         self.mean = np.array([s.mean() for s in sub])
         self.dev = np.array([s.std() for s in sub])
@@ -177,7 +178,7 @@ class Crops:
         rng, size = self.rng, self.size
         i = self.picked[slot]
         frame, boxes = self.frames[i], self.boxes[i]
-        zoom = float(np.exp(rng.normal(0.05, 0.25)))
+        zoom = float(np.exp(rng.normal(0.0, 0.08) if self.calm else rng.normal(0.05, 0.25)))
         zoom = min(max(zoom, size / H), 1.7)
         side = int(round(size / zoom))
         x0, y0 = rng.integers(0, W - side + 1), rng.integers(0, H - side + 1)
@@ -210,10 +211,10 @@ class Crops:
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
             b[:, 1] = size - b[:, 1] - b[:, 3]
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and not self.calm:
             crop = crop[::-1]
             b[:, 2] = size - b[:, 2] - b[:, 4]
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and not self.calm:
             crop = crop.T
             b = b[:, [0, 2, 1, 4, 3]]
         gain = np.exp(rng.normal(0, 0.15))

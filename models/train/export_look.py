@@ -7,7 +7,7 @@ the logarithm of the near crop's side over 64 px, `first` [n, 1] the logit of th
 `seen` [n, 8] holds the logits of Person, Car, Bicycle and OtherVehicle after both looks, and how the box
 moves (`look.py`, `moved`). How much each look says is fitted
 (logistic regression) on the proposals of the scenes that were kept from training, so that a score is a
-probability there.
+probability there; a network that was trained on all scenes takes it over from one that was not (`--says`).
 """
 
 import argparse
@@ -59,6 +59,12 @@ def weigh(net, source):
         print(f"{name}: {mine.sum()} proposals, {right[mine].sum()} right:"
               " logit = {:.3f} first + {:.3f} second + {:.3f}".format(*weights[-1]))
     return np.array(weights, np.float32).T
+
+
+def said(path):
+    """The weights of a graph that this wrote before."""
+    stored = {i.name: numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+    return np.concatenate([stored[name] for name in ("first_says", "second_says", "bias")])
 
 
 class Views(q.CalibrationDataReader):
@@ -127,6 +133,7 @@ def main():
     arg.add_argument("--data", type=Path, required=True)
     arg.add_argument("--cache", type=Path, required=True)
     arg.add_argument("--hold-out", type=float, default=0.11)
+    arg.add_argument("--says", type=Path, help="an earlier look.onnx whose word on how much each look says is taken")
     arg.add_argument("--seed", type=int, default=1, help="of the kept scenes too: one for all runs")
     arg = arg.parse_args()
     torch.set_num_threads(1)
@@ -139,7 +146,7 @@ def main():
     net.load_state_dict(saved["mean"])
     net.eval()
     kept = Frames(frames, boxes, held, proposals)
-    weights = weigh(net, kept)
+    weights = said(arg.says) if arg.says else weigh(net, kept)
     plain, ready, small = (arg.to.with_suffix(s) for s in (".f32", ".ready", ".int8"))
     export_core(net, plain)
     quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)

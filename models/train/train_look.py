@@ -5,21 +5,16 @@
 The proposals come from `proposals.py`; frames, splits and kept scenes are those of `train.py`.
 """
 
-import argparse
-import copy
-import math
-import time
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ap import ap50, iou
-from data import H, IGNORE, W, hold_out, pack, scenes
+from data import H, IGNORE, W, pack
 from look import HALF, NEAR, SIDE, UNIT, WIDE, Look, moved, side_of
+from loop import Loop, Split, arguments
 from model import CLASSES
-from train import Muon, right
+from train import right
 
 POSITIVE = 0.25  # a proposal that overlaps an object by more (IoU) is to become it
 
@@ -111,6 +106,7 @@ class Samples:
 
     def __init__(self, source, seed):
         self.s, self.rng = source, np.random.default_rng(seed)
+        self.calm = False  # near the end: as the detector proposes
         s = source
         # Nothing that scores low is common; people are what it is for.
         p = np.where(s.kind >= 0, np.array([1.0, 0.5, 1.0, 3.0])[np.maximum(s.kind, 0)],
@@ -124,12 +120,12 @@ class Samples:
         kind, truth, box = s.kind[i], s.truth[i], s.box[i].copy()
         # As the detector outlined it, or a little otherwise.
         size, middle = box[:, 2:] - box[:, :2], (box[:, 2:] + box[:, :2]) / 2
-        loose = (rng.random(count) < 0.5)[:, None]
+        loose = (rng.random(count) < (0.2 if self.calm else 0.5))[:, None]
         middle += loose * rng.normal(0, 0.08, (count, 2)) * size
         size = size * np.exp(loose * rng.normal(0, 0.12, (count, 2)))
         box = np.concatenate((middle - size / 2, middle + size / 2), 1).astype(np.float32)
         turn = rng.integers(0, 8, count)
-        turn[rng.random(count) < 0.5] &= 1  # as it stands, or mirrored
+        turn[rng.random(count) < (0.9 if self.calm else 0.5)] &= 1  # as it stands, or mirrored
         mean, dev = s.mean[s.frame[i]], s.dev[s.frame[i]]
         near = cut(s.frames, s.frame[i], box, mean, dev, NEAR, turn)
         wide = cut(s.frames, s.frame[i], box, mean, dev, WIDE, turn)
@@ -225,116 +221,40 @@ def measure(net, sources):
 
 
 def main():
-    arg = argparse.ArgumentParser()
-    arg.add_argument("--data", type=Path, required=True)
-    arg.add_argument("--cache", type=Path, required=True)
-    arg.add_argument("--out", type=Path, required=True)
-    arg.add_argument("--minutes", type=float, default=75)
-    arg.add_argument("--batch", type=int, default=96)
-    arg.add_argument("--lr", type=float, default=3e-3)
-    arg.add_argument("--seed", type=int, default=1, help="of the kept scenes too: one for all runs")
-    arg.add_argument("--eval-minutes", type=float, default=10)
-    arg.add_argument("--hold-out", type=float, default=0.11)
-    arg.add_argument("--nights", type=Path, help="simulated frames (nights.py)")
+    arg = arguments(__doc__, 96)
     arg.add_argument("--share", type=float, default=1 / 7, help="of simulated proposals in a batch")
-    arg.add_argument("--from", dest="start", type=Path, help="weights to go on from, new schedule")
     arg = arg.parse_args()
-    torch.manual_seed(arg.seed)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    arg.out.mkdir(parents=True, exist_ok=True)
-
-    keys, frames, boxes = pack(arg.data, arg.cache)
-    scene = scenes(keys, frames, arg.cache)
-    held = hold_out(keys, scene, arg.hold_out, arg.seed)
-    val = [i for i, (s, _) in enumerate(keys) if s == "val"]
-    train = sorted({i for i, (s, _) in enumerate(keys) if s == "train"} - set(held))
+    split = Split(arg)
     proposals = np.load(arg.cache / "proposals-frames.npy")
-    real = Samples(Frames(frames, boxes, train, proposals), arg.seed)
-    checks = {n: (Frames(frames, boxes, p, proposals), p) for n, p in (("held out", held), ("val", val))}
-    drawn = None
+    of = lambda picked: Frames(split.frames, split.boxes, picked, proposals)
+    real, drawn, share = Samples(of(split.train), arg.seed), None, 0
+    checks = {name: (of(picked), picked) for name, picked in (("held out", split.held), ("val", split.val)) if picked}
     if arg.nights:
         _, more, more_boxes = pack(arg.nights, arg.cache, "nights")
         rows = np.load(arg.cache / "proposals-nights.npy")
         drawn = Samples(Frames(more, more_boxes, range(len(more)), rows), arg.seed + 1)
+        share = int(arg.batch * arg.share)
     for name, s in (("real", real), ("drawn", drawn)):
         if s:
             print(name, {k: int((s.s.kind == k).sum()) for k in range(-2, 4)}, flush=True)
 
-    net = Look().to(memory_format=torch.channels_last)
-    mean = copy.deepcopy(net)
-    inner, outer = [], []
-    for name, p in net.named_parameters():
-        deep = p.ndim == 4 and p.shape[1] > 1 or name == "flat.weight"
-        (inner if deep else outer).append(p)
-    opts = [Muon(inner, arg.lr), torch.optim.AdamW(outer, arg.lr, weight_decay=0.0)]
-    step, spent, state = 0, 0.0, arg.out / "look.pt"
-    if state.exists():
-        saved = torch.load(state, weights_only=False)
-        net.load_state_dict(saved["net"])
-        mean.load_state_dict(saved["mean"])
-        for o, s in zip(opts, saved["opts"]):
-            o.load_state_dict(s)
-        step, spent = saved["step"], saved["spent"]
-        print(f"going on at step {step}, {spent / 60:.1f} min", flush=True)
-    elif arg.start:
-        saved = torch.load(arg.start, weights_only=False)
-        net.load_state_dict(saved["mean"])
-        mean.load_state_dict(saved["mean"])
-
-    def save():
-        torch.save(dict(net=net.state_dict(), mean=mean.state_dict(), opts=[o.state_dict() for o in opts],
-                        step=step, spent=spent), str(state) + ".new")
-        Path(str(state) + ".new").rename(state)
-
-    budget, seen, shown, begun = arg.minutes * 60, [], spent, time.time() - spent
-    evaluated = saved_at = spent
-    while spent < budget:
-        warm = min(1.0, (step + 1) / 200)
-        rate = arg.lr * warm * max(0.5 * (1 + math.cos(math.pi * spent / budget)), 0.004)
-        for o in opts:
-            for g in o.param_groups:
-                g["lr"] = rate
-        net.train()
-        t0 = time.time()
-        share = int(arg.batch * arg.share) if drawn else 0
+    def batch(calm):
+        real.calm = calm
         parts = [real.draw(arg.batch - share)] + ([drawn.draw(share)] if drawn else [])
         near, wide = (torch.cat([p[0][v] for p in parts]) for v in (0, 1))
-        kind = np.concatenate([p[1] for p in parts])
         box, truth = (torch.cat([p[v] for p in parts]) for v in (2, 3))
-        loading = time.time() - t0
+        return near, wide, np.concatenate([p[1] for p in parts]), box, truth
+
+    def losses(made):
+        near, wide, kind, box, truth = made
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = net(near, wide, log_side(box))
+            out = loop.net(near, wide, log_side(box))
         score_loss, box_loss = loss_of(out.float(), kind, box, truth)
-        loss = score_loss + 0.4 * box_loss
-        for o in opts:
-            o.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(outer, 5.0)
-        for o in opts:
-            o.step()
-        step += 1
-        decay = min(0.9995, 1 - 10 / (step + 10)) if step > 50 else 0
-        with torch.no_grad():
-            for a, b in zip(mean.state_dict().values(), net.state_dict().values()):
-                a.lerp_(b, 1 - decay) if a.is_floating_point() else a.copy_(b)
-        spent = time.time() - begun
-        seen.append((score_loss.item(), box_loss.item(), loading))
-        if step % 200 == 0 or step in (10, 50):
-            h, b, l = np.mean(seen, 0)
-            per = (spent - shown) / len(seen)
-            print(f"{spent / 60:6.1f} min step {step:6d} score {h:.4f} box {b:.3f} {1 / per:.2f} steps/s"
-                  f" (loading {l / per:.0%}) lr {rate:.2e} ETA {(budget - spent) / 60:.0f} min", flush=True)
-            seen, shown = [], spent
-        if spent - saved_at > 120:
-            save()
-            saved_at = spent
-        if spent - evaluated > arg.eval_minutes * 60 and spent < budget * 0.98:
-            measure(mean, checks)
-            spent = time.time() - begun
-            evaluated = shown = spent
-    save()
-    measure(mean, checks)
+        return score_loss + 0.4 * box_loss, dict(score=score_loss.item(), box=box_loss.item())
+
+    deep = lambda name, p: p.ndim == 4 and p.shape[1] > 1 or name == "flat.weight"
+    loop = Loop(Look, deep, arg, "look.pt")
+    loop.run(batch, losses, lambda net: measure(net, checks), 200)
 
 
 if __name__ == "__main__":
