@@ -8,7 +8,9 @@
 //! * people that some candidate is near, whatever it was told as, and candidates a person beyond the first;
 //! * candidates that are nobody, in a square kilometre of ground looked at;
 //! * seconds from the first frame that shows a person to the candidate that finds them;
-//! * metres between candidate and person at the end.
+//! * metres between candidate and person at the end;
+//! * the probability of detection that the coverage map claims where people were, beside how many of them
+//!   something was told at: the searchers must be able to trust the map.
 //!
 //! | variable | what | default |
 //! |---|---|---|
@@ -63,6 +65,10 @@ pub trait Chain {
     fn start(&mut self, flight: &Flight);
     /// The next frame. Its `truth` is not for the chain.
     fn frame(&mut self, frame: &SimFrame);
+    /// With which probability somebody at this place would have been detected, if the chain says so.
+    fn pod_at(&self, _place: &Geodetic) -> Option<f64> {
+        None
+    }
     /// The flight is over: everything that was published, as it stands.
     fn finish(&mut self) -> Vec<Candidate>;
 }
@@ -99,6 +105,8 @@ struct Tally {
     km2: f64,
     waits: Vec<f64>,
     errors: Vec<f64>,
+    /// What the map claims where people were.
+    pods: Vec<f64>,
     frames: u64,
     chain: Duration,
     drawn: Duration,
@@ -139,6 +147,11 @@ fn fly(plan: &FlightPlan, chain: &mut dyn Chain, tally: &mut Tally) {
         tally.frames += 1;
     }
     let end = Duration::from_secs_f64(plan.seconds);
+    for (person, first) in people.iter().zip(&first) {
+        if let Some(first) = first {
+            tally.pods.extend(chain.pod_at(&flight.position(person.id, *first).unwrap()));
+        }
+    }
     let all = chain.finish();
     let found: Vec<Candidate> = all.iter().filter(|c| c.person).cloned().collect();
     let mut somebody = vec![false; found.len()];
@@ -455,6 +468,10 @@ impl Chain for Whole {
         self.hear(outcomes, frame.at);
     }
 
+    fn pod_at(&self, place: &Geodetic) -> Option<f64> {
+        self.chain.as_ref()?.search().pod_at(place.at)
+    }
+
     fn finish(&mut self) -> Vec<Candidate> {
         let Some(mut chain) = self.chain.take() else { return Vec::new() };
         let end = chain.stats().frames;
@@ -669,9 +686,9 @@ fn main() {
         chains.retain(|(name, _)| name.contains(&only));
     }
     println!(
-        "| chain | people found | something told there | told again | false candidates / km² | first view → told, s: p50 | error at the end, m: p50 | chain, ms a frame | drawing, ms a frame |"
+        "| chain | people found | something told there | told again | false candidates / km² | first view → told, s: p50 | error at the end, m: p50 | POD claimed where people were: mean | chain, ms a frame | drawing, ms a frame |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for (name, chain) in &mut chains {
         let mut tally = Tally::default();
         let mut progress = Progress::new(*name, nights);
@@ -682,7 +699,7 @@ fn main() {
         drop(progress);
         let per_frame = |d: Duration| d.as_secs_f64() * 1000.0 / tally.frames.max(1) as f64;
         println!(
-            "| {name} | {} of {} | {} | {} | {:.0} ({} in {:.2} km²) | {:.1} | {:.1} | {:.1} | {:.1} |",
+            "| {name} | {} of {} | {} | {} | {:.0} ({} in {:.2} km²) | {:.1} | {:.1} | {} | {:.1} | {:.1} |",
             tally.found,
             tally.people,
             tally.told,
@@ -692,6 +709,10 @@ fn main() {
             tally.km2,
             middle(&mut tally.waits),
             middle(&mut tally.errors),
+            match tally.pods.len() {
+                0 => "-".to_owned(),
+                n => format!("{:.2} ({n} people)", tally.pods.iter().sum::<f64>() / n as f64),
+            },
             per_frame(tally.chain),
             per_frame(tally.drawn),
         );

@@ -311,11 +311,14 @@ impl Coverage {
         })
     }
 
-    /// The probability at a place, east and north; `None` where nobody looked.
-    #[cfg(test)]
-    fn pod_at(&self, at: [f64; 2]) -> Option<f64> {
+    /// The probability at a place, east and north; `None` where nobody looked, or outside the area.
+    pub(super) fn pod_at(&self, at: [f64; 2]) -> Option<f64> {
         let [i, j] = at.map(|m| (m / self.cell_m).floor() as i32);
-        self.inner_cells().find(|(key, _)| *key == (j, i)).map(|(_, pod)| pod)
+        let side = SIDE as i32;
+        let tile = self.tiles.get(&(j.div_euclid(side), i.div_euclid(side)))?;
+        let [column, row] = [i, j].map(|n| n.rem_euclid(side) as usize);
+        let cell = tile.cells[row * SIDE + column];
+        (cell.seen && tile.inside[row] >> column & 1 == 1).then(|| self.pod(&cell))
     }
 
     /// The map and its sums. It may take a tenth of a second: not for the frame path.

@@ -296,6 +296,13 @@ impl Search {
         self.doubt.as_ref()
     }
 
+    /// With which probability what the mission looks for would have been detected at `place`, had it been there;
+    /// `None` where nobody looked.
+    pub fn pod_at(&self, place: LatLon) -> Option<f64> {
+        let ground = self.mission.as_ref()?.ground.as_ref()?;
+        ground.grid.pod_at(ground.plane.metres(place))
+    }
+
     /// Counts since the machine was made.
     pub fn stats(&self) -> SearchStats {
         self.stats
