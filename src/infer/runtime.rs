@@ -148,7 +148,9 @@ fn locate(config: &ModelsConfig) -> PathBuf {
     if let Some(path) = &config.runtime {
         return path.clone();
     }
-    let beside = [config.dir.join("fetched").join(LIBRARY), config.dir.join(LIBRARY)];
+    let fetched = |dir: &Path| dir.join("fetched").join(LIBRARY);
+    // Another set of models lies within the directory of those that are used.
+    let beside = [fetched(&config.dir), config.dir.join(LIBRARY), fetched(&config.dir.join(".."))];
     beside.into_iter().find(|p| p.exists()).unwrap_or_else(|| PathBuf::from(LIBRARY))
 }
 

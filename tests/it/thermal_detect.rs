@@ -151,8 +151,10 @@ fn frames_of_any_camera_fit() {
 
 #[test]
 fn the_committed_networks_are_the_ones_that_the_manifest_names() {
-    let manifest = Manifest::load(&root().join("models")).unwrap();
-    for slot in [Slot::ThermalDetection, Slot::ThermalLook, Slot::ThermalHotspot] {
+    let [used, kept] = ["models", "models/kept"].map(|dir| Manifest::load(&root().join(dir)).unwrap());
+    let learned = [Slot::ThermalDetection, Slot::ThermalLook];
+    let all = learned.map(|slot| (&used, slot)).into_iter().chain([(&used, Slot::ThermalHotspot)]);
+    for (manifest, slot) in all.chain(learned.map(|slot| (&kept, slot))) {
         let entry = manifest.model(slot).unwrap();
         assert_eq!(manifest.status(entry), FileStatus::Ok, "{}", entry.name);
         if slot == Slot::ThermalLook {
@@ -240,6 +242,12 @@ fn an_evaluation_of_drawn_pictures_counts_what_was_drawn() {
     let report = json(&["--boxes", csv, "--detector", "hotspot", "--only", only.to_str().unwrap()]);
     assert_eq!((&report["pictures"], &report["hotspot"]["people"]), (&1.into(), &2.into()));
     assert!(report["learned"].is_null());
+
+    // The networks of the kept scenes are measured alike, on the same runtime.
+    let kept = json(&["--boxes", csv, "--models", "models/kept"]);
+    assert_eq!(kept["learned"]["classes"][0]["boxes"], 3);
+    let sums = |report: &serde_json::Value| report["learned"]["models"].to_string();
+    assert_ne!(sums(&kept), sums(&json(&["--boxes", csv])));
 }
 
 #[test]

@@ -61,7 +61,7 @@ enum Which {
 /// labelled objects not counted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  vigil eval thermal --boxes hituav/boxes.csv --split val\n  \
-                        vigil eval thermal --boxes hituav/boxes.csv --split train --only unseen.txt\n  \
+                        vigil eval thermal --boxes hituav/boxes.csv --split train --only unseen.txt --models models/kept\n  \
                         vigil eval thermal --boxes boxes.csv --detector both --pictures worst/ --json")]
 pub(super) struct Args {
     /// CSV of boxes: split, file, class, x, y, w, h; top left corner, pixels
