@@ -61,10 +61,12 @@ impl PodModel {
     pub(super) fn of(target: SearchTarget, vegetation: Vegetation) -> Self {
         // Johnson's critical dimension: of a man 0.75 m, of a vehicle 2.3 m (STANAG 4347).
         let critical_m = if target == SearchTarget::Vehicle { 2.3 } else { 0.75 };
+        // In the open as simulated nights have it: over forty of them, what this claims where people were is the
+        // share of people that something was told at (`benches/flights.rs`). The others are assumed.
         let (best, hidden) = match vegetation {
-            Vegetation::Open => (0.9, 0.02),
-            Vegetation::Scrub => (0.6, 0.12),
-            Vegetation::Forest => (0.25, 0.4),
+            Vegetation::Open => (0.67, 0.02),
+            Vegetation::Scrub => (0.45, 0.12),
+            Vegetation::Forest => (0.19, 0.4),
         };
         Self { critical_m, best, hidden }
     }
@@ -687,7 +689,7 @@ mod tests {
         let look = |grid: &mut Coverage, e, s| grid.look(&square(20.0), &from([e, 0.0], s));
         look(&mut grid, 0.0, 0.0);
         let once = grid.pod_at([0.0, 0.0]).unwrap();
-        assert!((once - 0.98 * 0.9).abs() < 0.02, "{once}");
+        assert!((once - 0.98 * 0.67).abs() < 0.02, "{once}");
         for n in 0..20 {
             look(&mut grid, f64::from(n) * 0.2, f64::from(n) * 0.1);
         }
@@ -728,7 +730,7 @@ mod tests {
         assert!((grid.looked_m2() - 10_000.0).abs() < 300.0);
         let feature = &map.map.features[0];
         assert_eq!(map.map.features.len(), 1);
-        assert_eq!(feature.properties.class, PodClass::High);
+        assert_eq!(feature.properties.class, PodClass::Medium, "one view");
         // A rectangle is a rectangle.
         assert_eq!(feature.geometry.coordinates.len(), 1);
         assert_eq!(feature.geometry.coordinates[0][0].len(), 5);
