@@ -14,7 +14,8 @@ use crate::bus::client::{Client, Message};
 use crate::config::{BrokerUrl, Config, MqttConfig};
 use crate::event::topic::ROOT;
 use crate::event::{
-    BoxAlarm, Check, CheckStatus, Envelope, EquipmentRead, EventKind, GateDecision, GatePassage, VerifyResult,
+    BoxAlarm, Check, CheckStatus, Envelope, EquipmentRead, EventKind, GateDecision, GatePassage,
+    SearchCoverage, SearchDetection, VerifyResult,
 };
 
 /// Identifiers remembered to leave duplicates out.
@@ -414,8 +415,50 @@ fn describe(event: &Envelope) -> (String, String, String) {
             format!("{} — {about}{}", word(&alarm.code), alarm.message),
         );
     }
+    if let Ok(found) = serde_json::from_value::<SearchDetection>(event.data.clone()) {
+        return (word(&found.state), word(&found.class), of_detection(&found));
+    }
+    if let Ok(coverage) = serde_json::from_value::<SearchCoverage>(event.data.clone()) {
+        let mut notes = vec![format!("{:.0} m² looked at", coverage.seen_m2)];
+        if let (Some(area), Some(share)) = (coverage.area_m2, coverage.searched_share) {
+            notes.push(format!("{:.0} % of {area:.0} m² searched", 100.0 * share));
+        }
+        // POD of the whole area where the mission has one.
+        let of = if coverage.area_m2.is_some() { "of it" } else { "of that" };
+        notes.push(format!("mean POD {of} {:.2}", coverage.mean_pod));
+        return (if coverage.last { "last" } else { "" }.to_owned(), String::new(), notes.join("; "));
+    }
     let outcome = event.data.get("outcome").and_then(Value::as_str).unwrap_or_default();
     (outcome.to_owned(), String::new(), event.data.to_string().chars().take(160).collect())
+}
+
+/// Where to walk, how sure it is, and what it rests on.
+fn of_detection(found: &SearchDetection) -> String {
+    let p = &found.position;
+    let mut notes = vec![match found.is_target {
+        true => "looked for".to_owned(),
+        false => format!("not sure to be a {}", word(&found.looked_for)),
+    }];
+    notes.push(format!("{:.6}, {:.6} within {:.1} m nine times in ten", p.lat, p.lon, p.ce90_m));
+    let l = &found.likelihoods;
+    let likely =
+        [("person", l.person), ("vehicle", l.vehicle), ("animal", l.animal), ("warm_object", l.warm_object)];
+    let likely = likely.into_iter().filter(|(_, share)| *share >= 0.05);
+    notes.push(likely.map(|(what, share)| format!("{what} {share:.2}")).collect::<Vec<_>>().join(", "));
+    notes.push(format!("{} views, {} looks", found.views, found.looks));
+    notes.extend(found.movement.map(|_| "moves".to_owned()));
+    for (label, inputs) in [("assumed", &found.inputs.assumed), ("stale", &found.inputs.stale)] {
+        if !inputs.is_empty() {
+            notes.push(format!("{label}: {}", inputs.iter().map(word).collect::<Vec<_>>().join(", ")));
+        }
+    }
+    if let Some(end) = &found.end {
+        let into = found.merged_into.map(|id| format!(" into {id}")).unwrap_or_default();
+        notes.push(format!("{}{into}", word(end)));
+    }
+    notes.push(format!("camera {}", found.camera));
+    notes.push(format!("candidate {}", found.candidate));
+    notes.join("; ")
 }
 
 /// The checks that failed and those that were not made.

@@ -1,5 +1,6 @@
 //! One frame being looked at: which shapes are which candidates, what that says of them, and what is told.
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::assign::{self, Pair};
@@ -518,7 +519,11 @@ impl Turn<'_, '_> {
             }
             let due = match &candidate.told {
                 // Not before it was compared with those that were known.
-                None => candidate.looks >= KNOWN_LOOKS && something >= threshold,
+                None => {
+                    candidate.looks >= KNOWN_LOOKS
+                        && something >= threshold
+                        && !may_be_told(&ground.candidates, candidate, now)
+                }
                 Some(told) => {
                     let target = ground.target(self.setup, self.mission.target, threshold, candidate);
                     is_news(self.setup, target >= threshold, candidate, told, now)
@@ -552,6 +557,18 @@ impl Turn<'_, '_> {
             n += 1;
         }
     }
+}
+
+/// Whether a candidate of this pass may yet turn out to be one that was told: it lies where that does, and they were
+/// never seen beside each other. Few looks have another place and outline than many.
+fn may_be_told(all: &[Candidate], new: &Candidate, now: Timestamp) -> bool {
+    seconds(now, new.first_seen) < PASS_S
+        && all.iter().any(|c| {
+            c.told.is_some()
+                && c.first_seen < new.first_seen
+                && !c.was_seen_with(new.id)
+                && c.apart(new).is_some_and(|(square, _)| square < SAME)
+        })
 }
 
 fn track_variance(size_px: f64, age_s: f64, gsd_m: f64) -> f64 {

@@ -970,7 +970,7 @@ fn tail_shows_events_as_lines_and_as_json() {
         command.args(["tail", "--url", &broker.url(), "--for", "120"]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let lines = tail(&["--count", "3", "--all"]);
+    let lines = tail(&["--count", "5", "--all"]);
     let json_lines = tail(&[
         "--count",
         "2",
@@ -996,7 +996,11 @@ fn tail_shows_events_as_lines_and_as_json() {
             while !done.load(Ordering::SeqCst) {
                 let mut other = draft(1);
                 other.data = json!({ "outcome": "no_match" });
-                for d in [draft(0), other, Draft::box_alarm(&alarm, Timestamp::now()).unwrap()] {
+                let now = Timestamp::now();
+                let alarm = Draft::box_alarm(&alarm, now).unwrap();
+                let found = Draft::search_detection(&crate::schema::found(now), now).unwrap();
+                let searched = Draft::search_coverage(&crate::schema::searched(now), now).unwrap();
+                for d in [draft(0), other, alarm, found, searched] {
                     outbox.record(d).blocking_recv().unwrap().unwrap();
                 }
                 std::thread::sleep(Duration::from_millis(50));
@@ -1011,6 +1015,9 @@ fn tail_shows_events_as_lines_and_as_json() {
     assert!(lines.status.success(), "{}", String::from_utf8_lossy(&lines.stderr));
     assert!(text.contains("site/gate") && text.contains("online"), "{text}");
     assert!(text.contains("camera_lost") && text.contains("lobby: nothing comes"), "{text}");
+    let place = "looked for; 30.250000, 120.150000 within 6.2 m nine times in ten; person 0.90, animal 0.06";
+    assert!(text.contains(place) && text.contains("merged into "), "{text}");
+    assert!(text.contains("4500 m² looked at; 50 % of 9000 m² searched"), "{text}");
     assert!(!text.contains('\u{1b}'), "colour or an escape in a pipe: {text}");
     assert!(json_lines.status.success(), "{}", String::from_utf8_lossy(&json_lines.stderr));
     let events: Vec<Envelope> = String::from_utf8(json_lines.stdout)

@@ -348,7 +348,7 @@ pub(crate) fn found(now: Timestamp) -> SearchDetection {
     }
 }
 
-fn searched(now: Timestamp) -> SearchCoverage {
+pub(crate) fn searched(now: Timestamp) -> SearchCoverage {
     let ring = vec![[120.1, 30.2], [120.2, 30.2], [120.2, 30.3], [120.1, 30.2]];
     SearchCoverage {
         mission: Uuid::from_u128(13),
