@@ -171,7 +171,7 @@ def loss_of(out, kind, box, truth):
 
 
 @torch.no_grad()
-def look_at(net, source, floor, most=64):
+def look_at(net, source, floor):
     """For each proposal from `floor` on: (index, logits, box after the look)."""
     net.eval()
     pick = np.flatnonzero(source.score >= floor)

@@ -522,7 +522,7 @@ impl Turn<'_, '_> {
                 None => {
                     candidate.looks >= KNOWN_LOOKS
                         && something >= threshold
-                        && !may_be_told(&ground.candidates, candidate, now)
+                        && !may_be_known(&ground.candidates, candidate, now)
                 }
                 Some(told) => {
                     let target = ground.target(self.setup, self.mission.target, threshold, candidate);
@@ -561,7 +561,7 @@ impl Turn<'_, '_> {
 
 /// Whether a candidate of this pass may yet turn out to be one that was told: it lies where that does, and they were
 /// never seen beside each other. Few looks have another place and outline than many.
-fn may_be_told(all: &[Candidate], new: &Candidate, now: Timestamp) -> bool {
+fn may_be_known(all: &[Candidate], new: &Candidate, now: Timestamp) -> bool {
     seconds(now, new.first_seen) < PASS_S
         && all.iter().any(|c| {
             c.told.is_some()

@@ -52,10 +52,8 @@ pub(crate) fn plan() -> FlightPlan {
     plan
 }
 
-/// Keys of `[search]` that fit [`plan`], up to its subsections. With few false alarms allowed nothing is told before a
-/// second view has joined what fell apart when telemetry failed.
-pub(crate) const SEARCH: &str =
-    "[search]\ncamera = \"drone\"\ncoverage_s = 5\nupdate_s = 1\nfalse_alarms_per_km2 = 1.0\n";
+/// Keys of `[search]` that fit [`plan`], up to its subsections.
+pub(crate) const SEARCH: &str = "[search]\ncamera = \"drone\"\ncoverage_s = 5\nupdate_s = 1\n";
 /// Its subsections: what is known beforehand of the camera, and the level ground.
 pub(crate) const SUBSECTIONS: &str = "[search.thermal]\npolarity = \"white_hot\"\n\
      [search.terrain]\nflat_m = 18.0\nflat_above = \"ellipsoid\"\nflat_sigma_m = 1.0\n";
