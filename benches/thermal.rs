@@ -16,7 +16,7 @@ use vigil::capture::{SampleData, SampleRange, Samples};
 use vigil::config::ModelsConfig;
 use vigil::infer::hotspot::HotspotNet;
 use vigil::infer::look::{BATCH, LookNet};
-use vigil::infer::thermal::ThermalNet;
+use vigil::infer::thermal::{ThermalNet, Tone};
 use vigil::infer::{Manifest, Runtime};
 use vigil::thermal::{DetectorSettings, Detectors, ThermalImage};
 
@@ -81,13 +81,18 @@ fn main() {
     }
     let mut net = ThermalNet::open(&runtime, &manifest, 1, W as u32, H as u32).unwrap();
     let mut found = Vec::new();
-    net.input().iter_mut().for_each(|v| *v = dice.random_range(70.0..82.0));
+    let values: Vec<f32> = (0..W * H).map(|_| dice.random_range(70.0..82.0)).collect();
+    net.show(&values, Tone::of(&values, W));
     spread(
         "learned: the network's run alone",
         timed(count, |_| {
             found.clear();
             net.run(0.1, &mut found).unwrap();
         }),
+    );
+    spread(
+        "learned: what it is shown made of a frame",
+        timed(count, |_| net.show(&values, Tone::of(&values, W))),
     );
     let mut net = LookNet::open(&runtime, &manifest, 1).unwrap();
     let (mut seen, proposals) = (Vec::new(), [([100.0, 100.0, 10.0, 20.0], 0.5); BATCH]);

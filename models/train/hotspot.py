@@ -4,13 +4,13 @@
 
 `frame` [1, 1, height, width] f32 takes a camera's values as they are, 8 or 16
 bit, warm is high; height and width are multiples of 32. For cells of 2, 4 and 8
-pixels `contrast_N` [1, 1, height/N, width/N] holds, at local maxima and 0
-elsewhere: the mean of 3x3 cells less the mean of the ring around them (9x9
-without the inner 5x5), in deviations of the background nearby. A deviation is
-the root mean square of cell less ring over some 20x20 cells, each value cut at
-twice the frame's own, so that one hot object does not hide its neighbour; and
-never less than a quarter of the frame's, so that a calm patch is not all peaks.
-Scale and offset of the values cancel.
+pixels `contrast_N` [1, 1, height/N, width/N] holds, 0 where it is negative: the
+mean of 3x3 cells less the mean of the ring around them (9x9 without the inner
+5x5), in deviations of the background nearby. A deviation is the root mean square
+of cell less ring over some 20x20 cells, each value cut at twice the frame's own,
+so that one hot object does not hide its neighbour; and never less than a quarter
+of the frame's, so that a calm patch is not all peaks. Scale and offset of the
+values cancel.
 """
 
 import sys
@@ -49,7 +49,6 @@ def main(path):
     axes = const("four", np.array([0, 0, 4, 4, 0, 0, 4, 4], np.int64))
     nine, five, ring = (const(n, f32(v)) for n, v in (("n81", 81 / 56), ("n25", 25 / 56), ("tiny", 1e-9)))
     four, sixteenth = const("cut", f32(4.0)), const("calm", f32(1 / 16))
-    zero = const("zero", f32(0))
     ups = const("ups", np.array([1, 1, 4, 4], f32))
 
     # Normalised after the first shrinking: nothing below depends on it but the precision of f32.
@@ -79,9 +78,7 @@ def main(path):
         spread = op("Resize", [op("Add", [near, floor], "power" + n), "", ups], "spread" + n,
                     mode="linear", coordinate_transformation_mode="half_pixel")
         dev = op("Sqrt", [spread], "dev" + n)
-        contrast = op("Relu", [op("Div", [op("Sub", [core, ground], "rise" + n), dev], "ratio" + n)], "all" + n)
-        peak = op("MaxPool", [contrast], "peak" + n, kernel_shape=[5, 5], pads=[2, 2, 2, 2])
-        op("Where", [op("Equal", [contrast, peak], "top" + n), contrast, zero], "contrast" + n)
+        op("Relu", [op("Div", [op("Sub", [core, ground], "rise" + n), dev], "ratio" + n)], "contrast" + n)
         outputs.append(helper.make_tensor_value_info(
             "contrast" + n, TensorProto.FLOAT, [1, 1, f"rows{n}", f"columns{n}"]))
     frame = helper.make_tensor_value_info("frame", TensorProto.FLOAT, [1, 1, "height", "width"])

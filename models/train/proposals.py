@@ -15,6 +15,7 @@ import onnxruntime
 
 from ap import iou
 from data import pack
+from export import blocks
 from model import BOX_UNIT, CLASSES, STRIDE
 
 SAME, SAME_OF_OTHER_LABEL, SAY = 0.5, 0.8, 0.6
@@ -27,13 +28,13 @@ def session(path):
 
 
 def cells_of_map(out, floor):
-    """A map [8,h,w] -> (label, score, box) of every cell and class from `floor` on, best first."""
+    """A map [h,w,8] -> (label, score, box) of every cell and class from `floor` on, best first."""
     n = len(CLASSES)
-    label, row, column = np.nonzero(out[:n] > np.log(floor / (1 - floor)))
-    score = 1 / (1 + np.exp(-out[label, row, column]))
+    label, row, column = np.nonzero(np.moveaxis(out[..., :n], 2, 0) > np.log(floor / (1 - floor)))
+    score = 1 / (1 + np.exp(-out[row, column, label]))
     best = np.argsort(-score, kind="stable")[:2000]
     label, row, column, score = label[best], row[best], column[best], score[best]
-    d = np.exp(np.clip(out[n:, row, column], -5, 5)) * BOX_UNIT
+    d = np.exp(np.clip(out[row, column, n:].T, -5, 5)) * BOX_UNIT
     x, y = (column + 0.5) * STRIDE, (row + 0.5) * STRIDE
     return label, score, np.stack((x - d[0], y - d[1], x + d[2], y + d[3]), 1)
 
@@ -56,7 +57,7 @@ def suppress(label, score, box, most=300):
 
 
 def propose(run, frame, floor):
-    out = run.run(None, {"frame": frame.astype(np.float32)[None, None]})[0][0]
+    out = run.run(None, {"blocks": blocks(frame)})[0][0]
     return suppress(*cells_of_map(out, floor))
 
 

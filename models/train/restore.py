@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from export import pictures
+from export import by_pixels, pictures, together
 from model import Conv, Thermal
 
 
@@ -30,7 +30,12 @@ def weights_of(path):
             found[base] = value.astype(np.float32) * scale.reshape((-1,) + (1,) * (value.ndim - 1))
         elif name.startswith("net.") and value.dtype == np.float32 and "scale" not in name:
             found[name] = value
-    return {k.removeprefix("net."): torch.from_numpy(v.copy()) for k, v in found.items()}
+    found = {k.removeprefix("net."): torch.from_numpy(v.copy()) for k, v in found.items()}
+    found["stem.0.weight"] = by_pixels(found["stem.0.weight"])
+    for name in ("up4.weight", "up4.bias"):
+        found[name] = together(found[name])
+    head = torch.from_numpy((kept["head_weight"] * kept["head_scale"]).astype(np.float32))
+    return found | {"head.weight": head.T[:, :, None, None]}
 
 
 @torch.no_grad()
@@ -64,7 +69,7 @@ def main():
     for name, value in folded.items():
         net.get_parameter(name).copy_(value)
     assert {n for n, _ in net.named_parameters()} >= set(folded)
-    frames = [torch.from_numpy(f) for f in pictures(arg.data, "train", arg.frames)]
+    frames = [torch.from_numpy(f)[None, None] for f in pictures(arg.data, "train", arg.frames)]
     frames = [(f - f.mean()) / f.std(unbiased=False).clamp(min=1e-3) for f in frames]
     before = [net(f) for f in frames]
     for name, bias in biases.items():

@@ -1,5 +1,7 @@
 //! `vigil tail`: follows a box's topics.
 
+mod words;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -13,10 +15,7 @@ use crate::base::{Culprit, Error, Kind, Name, Result, TimeQuality};
 use crate::bus::client::{Client, Message};
 use crate::config::{BrokerUrl, Config, MqttConfig};
 use crate::event::topic::ROOT;
-use crate::event::{
-    BoxAlarm, Check, CheckStatus, Envelope, EquipmentRead, EventKind, GateDecision, GatePassage,
-    SearchCoverage, SearchDetection, VerifyResult,
-};
+use crate::event::{Envelope, EventKind};
 
 /// Identifiers remembered to leave duplicates out.
 const REMEMBERED: usize = 10_000;
@@ -320,9 +319,9 @@ impl View<'_> {
         if args.json {
             return Some(String::from_utf8_lossy(payload).into_owned());
         }
-        let (head, band, rest) = describe(&event);
-        let mut line = self.columns(&time(&event), place, kind, &head, &band);
-        line.push_str(&clean(&rest));
+        let glance = words::of(kind, &event.data);
+        let mut line = self.columns(&time(&event), place, kind, &glance.head, &glance.band);
+        line.push_str(&clean(&glance.notes.join("; ")));
         if event.replayed {
             line.push_str("  [replayed]");
         }
@@ -372,125 +371,6 @@ fn time(event: &Envelope) -> String {
     let rounded = event.time.round(jiff::Unit::Millisecond).unwrap_or(event.time);
     let mark = if event.timequality == TimeQuality::Synced { "" } else { "~" };
     format!("{rounded:.3}{mark}")
-}
-
-/// Outcome, band, and everything else worth a glance.
-fn describe(event: &Envelope) -> (String, String, String) {
-    if let Ok(result) = serde_json::from_value::<VerifyResult>(event.data.clone()) {
-        let mut notes = of_checks(&result.checks);
-        if let Some(capture) = &result.capture {
-            notes.push(format!("camera {}", capture.camera));
-        }
-        notes.push(format!("{} ms", result.timing.elapsed_ms));
-        let band = result.comparison.map(|c| word(&c.band)).unwrap_or_default();
-        return (word(&result.outcome), band, notes.join("; "));
-    }
-    if let Ok(decision) = serde_json::from_value::<GateDecision>(event.data.clone()) {
-        let mut notes = Vec::new();
-        if let Some(reason) = &decision.reason {
-            notes.push(word(reason));
-        }
-        notes.extend(decision.person_ref.iter().map(|p| format!("person {p}")));
-        notes.push(format!("door {} ({})", decision.door, word(&decision.direction)));
-        notes.push(word(&decision.means));
-        notes.extend(of_checks(&decision.checks));
-        notes.extend(of_equipment(&decision.equipment));
-        notes.push(format!("{} ms", decision.timing.elapsed_ms));
-        let band = decision.comparison.map(|c| word(&c.band)).unwrap_or_default();
-        return (word(&decision.outcome), band, notes.join("; "));
-    }
-    if let Ok(passage) = serde_json::from_value::<GatePassage>(event.data.clone()) {
-        let mut notes = vec![format!("door {} ({})", passage.door, word(&passage.direction))];
-        notes.extend(passage.person_ref.iter().map(|p| format!("person {p}")));
-        notes.extend(of_checks(&passage.checks));
-        notes.extend(of_equipment(&passage.equipment));
-        let failed = passage.checks.iter().any(|c| c.status == CheckStatus::Fail);
-        return (if failed { "followed" } else { "passed" }.to_owned(), String::new(), notes.join("; "));
-    }
-    if let Ok(alarm) = serde_json::from_value::<BoxAlarm>(event.data.clone()) {
-        let about = alarm.about.map(|a| format!("{a}: ")).unwrap_or_default();
-        return (
-            word(&alarm.state),
-            String::new(),
-            format!("{} — {about}{}", word(&alarm.code), alarm.message),
-        );
-    }
-    if let Ok(found) = serde_json::from_value::<SearchDetection>(event.data.clone()) {
-        return (word(&found.state), word(&found.class), of_detection(&found));
-    }
-    if let Ok(coverage) = serde_json::from_value::<SearchCoverage>(event.data.clone()) {
-        let mut notes = vec![format!("{:.0} m² looked at", coverage.seen_m2)];
-        if let (Some(area), Some(share)) = (coverage.area_m2, coverage.searched_share) {
-            notes.push(format!("{:.0} % of {area:.0} m² searched", 100.0 * share));
-        }
-        // POD of the whole area where the mission has one.
-        let of = if coverage.area_m2.is_some() { "of it" } else { "of that" };
-        notes.push(format!("mean POD {of} {:.2}", coverage.mean_pod));
-        return (if coverage.last { "last" } else { "" }.to_owned(), String::new(), notes.join("; "));
-    }
-    let outcome = event.data.get("outcome").and_then(Value::as_str).unwrap_or_default();
-    (outcome.to_owned(), String::new(), event.data.to_string().chars().take(160).collect())
-}
-
-/// Where to walk, how sure it is, and what it rests on.
-fn of_detection(found: &SearchDetection) -> String {
-    let p = &found.position;
-    let mut notes = vec![match found.is_target {
-        true => "looked for".to_owned(),
-        false => format!("not sure to be a {}", word(&found.looked_for)),
-    }];
-    notes.push(format!("{:.6}, {:.6} within {:.1} m nine times in ten", p.lat, p.lon, p.ce90_m));
-    let l = &found.likelihoods;
-    let likely =
-        [("person", l.person), ("vehicle", l.vehicle), ("animal", l.animal), ("warm_object", l.warm_object)];
-    let likely = likely.into_iter().filter(|(_, share)| *share >= 0.05);
-    notes.push(likely.map(|(what, share)| format!("{what} {share:.2}")).collect::<Vec<_>>().join(", "));
-    notes.push(format!("{} views, {} looks", found.views, found.looks));
-    notes.extend(found.movement.map(|_| "moves".to_owned()));
-    for (label, inputs) in [("assumed", &found.inputs.assumed), ("stale", &found.inputs.stale)] {
-        if !inputs.is_empty() {
-            notes.push(format!("{label}: {}", inputs.iter().map(word).collect::<Vec<_>>().join(", ")));
-        }
-    }
-    if let Some(end) = &found.end {
-        let into = found.merged_into.map(|id| format!(" into {id}")).unwrap_or_default();
-        notes.push(format!("{}{into}", word(end)));
-    }
-    notes.push(format!("camera {}", found.camera));
-    notes.push(format!("candidate {}", found.candidate));
-    notes.join("; ")
-}
-
-/// The checks that failed and those that were not made.
-fn of_checks(checks: &[Check]) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (status, label) in [(CheckStatus::Fail, "failed"), (CheckStatus::NotChecked, "not checked")] {
-        let which: Vec<String> = checks
-            .iter()
-            .filter(|c| c.status == status)
-            .map(|c| match &c.reason {
-                Some(reason) => format!("{} ({})", word(&c.name), word(reason)),
-                None => word(&c.name),
-            })
-            .collect();
-        if !which.is_empty() {
-            notes.push(format!("{label}: {}", which.join(", ")));
-        }
-    }
-    notes
-}
-
-fn of_equipment(read: &[EquipmentRead]) -> Option<String> {
-    let words: Vec<_> = read.iter().map(|e| format!("{} {}", e.equipment, word(&e.movement))).collect();
-    (!words.is_empty()).then(|| words.join(", "))
-}
-
-/// A contract word (`not_checked`) of any of the event enums.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(Value::String(s)) => s,
-        _ => "?".to_owned(),
-    }
 }
 
 #[cfg(test)]

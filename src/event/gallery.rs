@@ -120,6 +120,12 @@ impl TryFrom<String> for Reference {
     }
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl From<Reference> for String {
     fn from(r: Reference) -> String {
         r.0

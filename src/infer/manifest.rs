@@ -377,8 +377,7 @@ impl ModelEntry {
                 };
                 let fits = match outlet.dtype() {
                     ValueType::Tensor { ty, shape, .. } => {
-                        *ty == TensorElementType::Float32
-                            && tensor.dtype == "f32"
+                        tensor.dtype == dtype(*ty)
                             && shape.len() == tensor.shape.len()
                             && shape.iter().zip(&tensor.shape).all(|(found, wanted)| match wanted {
                                 Dimension::Fixed(n) => found == n,
@@ -443,6 +442,15 @@ pub fn sha256_file(path: &Path) -> std::io::Result<String> {
             0 => return Ok(hex(&hash.finalize())),
             n => hash.update(&buffer[..n]),
         }
+    }
+}
+
+/// The manifest's word for a tensor's type; those that no model here has are none.
+fn dtype(of: TensorElementType) -> &'static str {
+    match of {
+        TensorElementType::Float32 => "f32",
+        TensorElementType::Uint8 => "u8",
+        _ => "",
     }
 }
 

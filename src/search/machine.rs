@@ -15,8 +15,8 @@ use super::ids::Ids;
 use super::mission::MissionOrder;
 use super::outline::{ALIKES, alike_per_km2};
 use super::store::{Snapshot, StoredMission};
-use super::turn::Turn;
-use super::word::end;
+use super::turn::{Turn, is_due};
+use super::word::{end, say};
 use crate::base::{Culprit, Error, Kind, Name, Result};
 use crate::config::SearchConfig;
 use crate::event::{
@@ -349,13 +349,19 @@ impl Search {
         let _ = self.start(MissionOrder::default(), time);
     }
 
-    /// Ends the mission: an `end` for each candidate that was told, and the last map. The snapshot is what is
-    /// kept of it.
+    /// Ends the mission: a `new` for what waited because it may have been told already, an `end` for each candidate
+    /// that was told, and the last map. The snapshot is what is kept of it.
     pub fn stop(&mut self, time: Timestamp) -> (Option<Snapshot>, Vec<Outcome>) {
         let Some(mut mission) = self.mission.take() else { return (None, Vec::new()) };
         mission.stopped = Some(time);
         let mut out = Vec::new();
         if let Some(mut ground) = mission.ground.take() {
+            let threshold = ground.threshold(&self.setup, mission.begun);
+            for n in 0..ground.candidates.len() {
+                if is_due(&ground.candidates[n], threshold) {
+                    say(&self.setup, &mut mission, &mut ground, n, (time, threshold), &mut out);
+                }
+            }
             let told: Vec<Candidate> = ground.candidates.extract_if(.., |c| c.told.is_some()).collect();
             ground.candidates.clear();
             for candidate in told {

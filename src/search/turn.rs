@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::assign::{self, Pair};
-use super::candidate::{Candidate, Facts, Observation, PASS_S, Told, seconds};
+use super::candidate::{Candidate, Facts, Observation, PASS_S, seconds};
 use super::coverage::Viewpoint;
 use super::evidence::{Beliefs, Sight};
 use super::fuse::{self, Placed};
@@ -13,7 +13,7 @@ use super::machine::{
     CoverageView, Find, Ground, Look, MAX_CANDIDATES, Mission, Outcome, SearchSetup, SearchStats, after,
 };
 use super::outline::Outline;
-use super::word::{end, is_news, word};
+use super::word::{end, is_news, say};
 use crate::event::{EndReason, PoseInput, PoseInputs, PositionMethod, Radiometry};
 use crate::geo::{EllipsoidHeight, Geodetic, GroundFix, GroundMethod, Input, TangentPlane};
 use crate::thermal::{PixelBox, ThermalDetector};
@@ -518,45 +518,23 @@ impl Turn<'_, '_> {
                 continue;
             }
             let due = match &candidate.told {
-                // Not before it was compared with those that were known.
-                None => {
-                    candidate.looks >= KNOWN_LOOKS
-                        && something >= threshold
-                        && !may_be_known(&ground.candidates, candidate, now)
-                }
+                None => is_due(candidate, threshold) && !may_be_known(&ground.candidates, candidate, now),
                 Some(told) => {
                     let target = ground.target(self.setup, self.mission.target, threshold, candidate);
                     is_news(self.setup, target >= threshold, candidate, told, now)
                 }
             };
             if due {
-                let word = word(self.setup, self.mission, ground, &ground.candidates[n], threshold, None);
-                let candidate = &mut ground.candidates[n];
-                if candidate.told.is_none() {
-                    self.mission.told[usize::from(!word.is_target)] += 1;
-                } else if candidate.told.as_ref().is_some_and(|t| t.is_target != word.is_target) {
-                    let (from, to) = if word.is_target { (1, 0) } else { (0, 1) };
-                    self.mission.told[from] = self.mission.told[from].saturating_sub(1);
-                    self.mission.told[to] += 1;
-                }
-                candidate.told = Some(Told {
-                    time: now,
-                    ce90_m: word.position.ce90_m,
-                    class: word.class,
-                    likelihood: word.likelihoods.of(word.class),
-                    is_target: word.is_target,
-                    at: candidate.at(),
-                    seen_since: false,
-                });
-                let mut kept = word.clone();
-                // A picture is not kept on the disk.
-                kept.chip = None;
-                candidate.last_word = Some(Box::new(kept));
-                self.out.push(Outcome::Detection(Box::new(word)));
+                say(self.setup, self.mission, ground, n, (now, threshold), &mut self.out);
             }
             n += 1;
         }
     }
+}
+
+/// Whether a candidate that was not told has the evidence for it, and was compared with those that were known.
+pub(super) fn is_due(candidate: &Candidate, threshold: f64) -> bool {
+    candidate.told.is_none() && candidate.looks >= KNOWN_LOOKS && candidate.beliefs.something() >= threshold
 }
 
 /// Whether a candidate of this pass may yet turn out to be one that was told: it lies where that does, and they were

@@ -144,6 +144,42 @@ fn rounded(exact: ClassLikelihoods) -> ClassLikelihoods {
     ClassLikelihoods { person, vehicle, animal, warm_object }
 }
 
+/// Tells of the candidate in place `n`, for the first time or once more.
+pub(super) fn say(
+    setup: &SearchSetup,
+    mission: &mut Mission,
+    ground: &mut Ground,
+    n: usize,
+    (now, threshold): (Timestamp, f64),
+    out: &mut Vec<Outcome>,
+) {
+    let word = word(setup, mission, ground, &ground.candidates[n], threshold, None);
+    let candidate = &mut ground.candidates[n];
+    match candidate.told.as_ref().map(|t| t.is_target) {
+        None => mission.told[usize::from(!word.is_target)] += 1,
+        Some(before) if before != word.is_target => {
+            let (from, to) = if word.is_target { (1, 0) } else { (0, 1) };
+            mission.told[from] = mission.told[from].saturating_sub(1);
+            mission.told[to] += 1;
+        }
+        Some(_) => {}
+    }
+    candidate.told = Some(Told {
+        time: now,
+        ce90_m: word.position.ce90_m,
+        class: word.class,
+        likelihood: word.likelihoods.of(word.class),
+        is_target: word.is_target,
+        at: candidate.at(),
+        seen_since: false,
+    });
+    let mut kept = word.clone();
+    // A picture is not kept on the disk.
+    kept.chip = None;
+    candidate.last_word = Some(Box::new(kept));
+    out.push(Outcome::Detection(Box::new(word)));
+}
+
 /// Ends a candidate that was told.
 pub(super) fn end(
     setup: &SearchSetup,

@@ -6,7 +6,7 @@ use super::plane::Plane;
 use crate::base::Result;
 use crate::event::ModelRef;
 use crate::infer::look::{BATCH, LookNet, NEAR, SIDE, Seen, WIDE, near_side};
-use crate::infer::thermal::Detection;
+use crate::infer::thermal::{Detection, Tone};
 use crate::infer::{Manifest, Runtime};
 
 /// Proposals that are looked at in a frame, the best first. Over a town 22 are usual, over a field 4.
@@ -33,12 +33,17 @@ impl Closer {
 
     /// Gives each proposal (pixels of the plane, best first) the score and the box that it has after
     /// both looks. Those that score less than `keep` are gone, and those beyond the best hundred.
-    pub(super) fn look(&mut self, plane: &Plane, keep: f32, proposals: &mut Vec<Detection>) -> Result<()> {
+    pub(super) fn look(
+        &mut self,
+        plane: &Plane,
+        tone: Tone,
+        keep: f32,
+        proposals: &mut Vec<Detection>,
+    ) -> Result<()> {
         proposals.truncate(MOST);
         if proposals.is_empty() {
             return Ok(());
         }
-        let tone = Tone::of(plane);
         self.seen.clear();
         for some in proposals.chunks(BATCH) {
             for (slot, proposal) in some.iter().enumerate() {
@@ -59,26 +64,6 @@ impl Closer {
         // What is not a number is not kept.
         proposals.retain(|p| p.score >= keep && p.bbox.iter().all(|v| v.is_finite()));
         Ok(())
-    }
-}
-
-/// Mean and deviation of a frame's values.
-#[derive(Clone, Copy)]
-struct Tone {
-    mean: f32,
-    deviation: f32,
-}
-
-impl Tone {
-    fn of(plane: &Plane) -> Self {
-        let (values, columns) = (plane.values(), plane.size().0 as usize);
-        let count = values.len().max(1) as f64;
-        let over_rows = |of: &dyn Fn(f32) -> f32| -> f64 {
-            values.chunks(columns.max(1)).map(|row| f64::from(row.iter().map(|v| of(*v)).sum::<f32>())).sum()
-        };
-        let mean = (over_rows(&|v| v) / count) as f32;
-        let square = over_rows(&|v| (v - mean) * (v - mean)) / count;
-        Self { mean, deviation: (square.sqrt() as f32).max(1e-3) }
     }
 }
 
@@ -166,7 +151,7 @@ mod tests {
     #[test]
     fn a_crop_of_a_slope_is_the_slope() {
         let plane = plane(|x, y| (20 * x + 30 * y) as u16);
-        let tone = Tone::of(&plane);
+        let tone = Tone::of(plane.values(), 96);
         let mean = 20.0 * 47.5 + 30.0 * 31.5;
         let deviation = ((400.0 * (96.0 * 96.0 - 1.0) + 900.0 * (64.0 * 64.0 - 1.0)) / 12f32).sqrt();
         assert!((tone.mean - mean).abs() < 0.01 && (tone.deviation - deviation).abs() < 0.01);
@@ -184,7 +169,7 @@ mod tests {
     #[test]
     fn beyond_the_edge_lies_the_mean() {
         let plane = plane(|x, _| if x < 48 { 100 } else { 300 });
-        let tone = Tone::of(&plane);
+        let tone = Tone::of(plane.values(), 96);
         let mut crop = vec![f32::NAN; SIDE * SIDE];
         Cutter::default().crop(&plane, tone, [0.0, 0.0], 80.0, &mut crop);
         assert_eq!((crop[0], crop[SIDE * SIDE - 1]), (0.0, -1.0), "outside, and in the dark half");

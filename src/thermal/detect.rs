@@ -12,7 +12,7 @@ use super::{Hotspot, PixelBox, ThermalClass, ThermalDetector, ThermalImage, meas
 use crate::base::{Culprit, Error, Kind, Result};
 use crate::event::ModelRef;
 use crate::infer::hotspot::{HotspotNet, Peak};
-use crate::infer::thermal::{Detection, Label, ThermalNet};
+use crate::infer::thermal::{Detection, Label, ThermalNet, Tone};
 use crate::infer::{Manifest, Runtime};
 
 /// Two boxes of one label that overlap by more are one object (intersection over union). People who
@@ -232,11 +232,13 @@ impl Look for Learned {
     }
 
     fn look(&mut self, scene: Scene<'_>) -> Result<Vec<Sighting>> {
-        self.net.input().copy_from_slice(scene.plane.values());
+        let values = scene.plane.values();
+        let tone = Tone::of(values, scene.plane.size().0 as usize);
+        self.net.show(values, tone);
         self.cells.clear();
         self.net.run(PROPOSED, &mut self.cells)?;
         let mut proposals = outlined(&mut self.cells);
-        self.closer.look(scene.plane, self.keep, &mut proposals)?;
+        self.closer.look(scene.plane, tone, self.keep, &mut proposals)?;
         let finds = separate(&mut proposals, SAME_SEEN_CLOSER);
         let sightings = finds.iter().filter_map(|d| {
             let bbox = scene.plane.to_frame(d.bbox)?;

@@ -407,9 +407,10 @@ fn candidates_are_for_the_desk_alone() {
     assert!(serde_json::to_value(answer).unwrap()["candidates"][0]["person_ref"].is_string());
 }
 
-fn envelope(kind: EventKind) -> Json {
+/// An event of a kind, as it is decided.
+pub(crate) fn draft(kind: EventKind) -> Draft {
     let now = time("2026-03-01T12:00:00.25Z");
-    let draft = match kind {
+    match kind {
         EventKind::VerifyResult => {
             Draft::verify_result(&result(), now, time("2026-03-01T12:00:10Z")).unwrap()
         }
@@ -473,7 +474,11 @@ fn envelope(kind: EventKind) -> Json {
         }
         EventKind::SearchDetection => Draft::search_detection(&found(now), now).unwrap(),
         EventKind::SearchCoverage => Draft::search_coverage(&searched(now), now).unwrap(),
-    };
+    }
+}
+
+fn envelope(kind: EventKind) -> Json {
+    let draft = draft(kind);
     serde_json::to_value(Envelope {
         specversion: SPEC_VERSION.into(),
         id: Uuid::from_u128(1),

@@ -577,6 +577,40 @@ fn a_second_pass_finds_the_same_again() {
     }
 }
 
+/// What lies where something was told waits until it is known whether it is that. A mission that ends meanwhile
+/// tells it all the same.
+#[test]
+fn what_waits_is_told_when_the_mission_ends() {
+    let mut world = World::new(5, vec![Body::new(Thing::Person, [110.0, 20.0])]);
+    (world.noise, world.bias) = (0.0, Bias::default());
+    let (mut search, mut log) = (search_with(2.0), Log::default());
+    let shot = |seconds: f64, east: f64| Shot {
+        seconds,
+        at: [east, 20.0],
+        height: 90.0,
+        heading: 90f64.to_radians(),
+    };
+    for step in 0..=100 {
+        log.add(world.shoot(&mut search, &shot(f64::from(step) * 0.2, f64::from(step) * 2.2), |_| {}));
+    }
+    assert_eq!(log.told.len(), 1);
+    // A minute later the person has gone, and a stone that was covered lies beside.
+    world.bodies = vec![Body::new(Thing::Stone, [111.0, 20.5])];
+    for step in 0..=20 {
+        log.add(world.shoot(
+            &mut search,
+            &shot(80.0 + f64::from(step) * 0.2, 100.0 + f64::from(step)),
+            |_| {},
+        ));
+    }
+    assert_eq!(log.told.len(), 1, "told before it could be known");
+    log.add(search.stop(time(84.2)).1);
+    assert_eq!((log.told.len(), log.ends.len()), (2, 2), "{:?}", log.ends);
+    let stone = &log.ends[1];
+    assert!(distance(told_at(stone), [111.0, 20.5]) < stone.position.ce90_m, "{stone:?}");
+    assert_eq!((stone.end, stone.class), (Some(EndReason::MissionStopped), TargetClass::WarmObject));
+}
+
 /// Nights with one to five people each, two of five under leaves, in clutter.
 #[test]
 fn people_are_found_and_where_they_are() {
