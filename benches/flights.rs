@@ -21,7 +21,7 @@
 //! | `VIGIL_BENCH_ONLY` | the chain whose name has these words | all |
 //! | `VIGIL_BENCH_RATE` | false candidates a square kilometre that the box may tell | as configured |
 //! | `VIGIL_BENCH_KINDS` | instead: what each kind of thing looks like to the detectors, from which `search/outline.rs` has its table | |
-//! | `VIGIL_BENCH_VERBOSE` | counts of each night | |
+//! | `VIGIL_BENCH_VERBOSE` | counts of each night, and of each person what was told near them | |
 
 #![allow(clippy::unwrap_used)] // A harness that cannot go on should stop.
 
@@ -56,6 +56,8 @@ pub struct Candidate {
     pub person: bool,
     /// When it was first published, from the flight's start.
     pub since: Duration,
+    /// What it rests on, where the chain says so.
+    pub rests_on: String,
 }
 
 /// A search, from frames and messages to candidates.
@@ -162,6 +164,16 @@ fn fly(plan: &FlightPlan, chain: &mut dyn Chain, tally: &mut Tally) {
         tally.people += 1;
         let near = |c: &&Candidate| level_m(&c.position, &place).min(level_m(&c.position, &begin)) < SAME_M;
         tally.told += usize::from(all.iter().any(|c| near(&c)));
+        if std::env::var_os("VIGIL_BENCH_VERBOSE").is_some() {
+            let told: Vec<_> = all.iter().filter(near).map(|c| c.rests_on.as_str()).collect();
+            eprintln!(
+                "  {:?} {:?}, first seen at {:.1} s: {}",
+                person.kind,
+                person.cover,
+                first.as_secs_f64(),
+                told.join(" | ")
+            );
+        }
         tally.again += found.iter().filter(near).count().saturating_sub(1);
         let mut best: Option<(f64, &Candidate)> = None;
         for (i, c) in found.iter().enumerate() {
@@ -358,7 +370,12 @@ impl Chain for HotPixels {
             }
             let Some(position) = local.geodetic(d.map(|c| c * t)) else { continue };
             if self.told.iter().all(|c| level_m(&c.position, &position) > NEAR_M) {
-                self.told.push(Candidate { position, person: true, since: frame.at });
+                self.told.push(Candidate {
+                    position,
+                    person: true,
+                    since: frame.at,
+                    rests_on: String::new(),
+                });
             }
         }
     }
@@ -411,8 +428,8 @@ struct Whole {
     began: Instant,
     chain: Option<search::Chain>,
     start: jiff::Timestamp,
-    told: BTreeMap<uuid::Uuid, Candidate>,
     /// Candidates of which was never said that they are what is looked for count as others.
+    told: BTreeMap<uuid::Uuid, Candidate>,
     ce90: Vec<f64>,
 }
 
@@ -422,13 +439,26 @@ impl Whole {
             let Outcome::Detection(d) = outcome else { continue };
             let p = &d.position;
             let position = place(p.lat, p.lon, p.hae_m);
-            let known =
-                self.told.entry(d.candidate).or_insert(Candidate { position, person: false, since: at });
+            let new = || Candidate { position, person: false, since: at, rests_on: String::new() };
+            let known = self.told.entry(d.candidate).or_insert_with(new);
             // Told as a person from the first time that it was.
             if d.is_target && !known.person {
                 (known.person, known.since) = (true, at);
             }
             known.position = position;
+            let e = &d.evidence;
+            known.rests_on = format!(
+                "{}{:?} {:.2}, something {:.1}, target {:.1} of {:.1}, {} views, {} looks, {:.1} m",
+                if d.is_target { "target, " } else { "" },
+                d.class,
+                d.likelihoods.of(d.class),
+                e.something,
+                e.target,
+                e.threshold,
+                d.views,
+                d.looks,
+                d.size_m
+            );
         }
     }
 }
@@ -532,7 +562,12 @@ impl Chain for EachFrame {
             }
             let Ok(fix) = locator.locate(&pose, find.bbox.centre().map(f64::from), 1.0) else { continue };
             if self.told.iter().all(|c| level_m(&c.position, &fix.position) > NEAR_M) {
-                self.told.push(Candidate { position: fix.position, person: true, since: frame.at });
+                self.told.push(Candidate {
+                    position: fix.position,
+                    person: true,
+                    since: frame.at,
+                    rests_on: String::new(),
+                });
             }
         }
     }
